@@ -1,0 +1,210 @@
+//! What stands between a statement and the instance: a request to stop, the memory limit and a panic end the statement
+//! with a `Fault`, and everything that it had allocated is dropped on the way.
+//!
+//! The allocator is where a running statement can be reached: while it is armed, it refuses memory once the host has asked
+//! the running request to stop, or once the limit would be passed. The hook for refused memory throws an exception of our
+//! own, which unwinds like a panic but is none: `std::thread::panicking()` stays false, so no lock is poisoned.
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::any::Any;
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
+
+/// The most requests of one batch.
+pub const BATCH_SIZE: usize = 256;
+
+static STOPS: [AtomicU32; BATCH_SIZE] = [const { AtomicU32::new(0) }; BATCH_SIZE];
+static PLACE: AtomicUsize = AtomicUsize::new(0);
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+static ARMED: AtomicBool = AtomicBool::new(false);
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
+static REFUSED: AtomicU8 = AtomicU8::new(0);
+
+const STOPPED: u8 = 1;
+const OVER_LIMIT: u8 = 2;
+
+/// Why a statement ended without a result or an error of the engine.
+pub enum Fault {
+    Stopped,
+    MemoryLimit,
+    Panic(String),
+}
+
+/// The object that is thrown; only its address is looked at. The panic runtime reads a class from its own, hence the room.
+static mut REFUSAL: [u64; 8] = [0; 8];
+
+fn refusal() -> *mut u8 {
+    (&raw mut REFUSAL).cast()
+}
+
+unsafe extern "C-unwind" {
+    #[link_name = "llvm.wasm.throw"]
+    fn wasm_throw(tag: i32, exception: *mut u8) -> !;
+}
+
+struct Allocator;
+
+#[inline(always)]
+fn refuses(more: usize) -> bool {
+    ARMED.load(Relaxed) && (stop_asked() || LIVE.load(Relaxed).saturating_add(more) > LIMIT.load(Relaxed))
+}
+
+// SAFETY: every call is the system allocator's, or null, which the contract allows.
+unsafe impl GlobalAlloc for Allocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if refuses(layout.size()) {
+            return std::ptr::null_mut();
+        }
+        let address = unsafe { System.alloc(layout) };
+        if !address.is_null() {
+            LIVE.fetch_add(layout.size(), Relaxed);
+        }
+        address
+    }
+
+    unsafe fn dealloc(&self, address: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size(), Relaxed);
+        unsafe { System.dealloc(address, layout) }
+    }
+
+    unsafe fn realloc(&self, address: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        if size > layout.size() && refuses(size - layout.size()) {
+            return std::ptr::null_mut();
+        }
+        let moved = unsafe { System.realloc(address, layout, size) };
+        if !moved.is_null() {
+            LIVE.fetch_add(size, Relaxed);
+            LIVE.fetch_sub(layout.size(), Relaxed);
+        }
+        moved
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
+
+fn throw_refusal(_: Layout) {
+    if !ARMED.swap(false, Relaxed) {
+        return; // The memory is really at its end: the standard library aborts.
+    }
+    REFUSED.store(if stop_asked() { STOPPED } else { OVER_LIMIT }, Relaxed);
+    unsafe { wasm_throw(0, refusal()) }
+}
+
+/// Sets the process's hooks, once, and has what the engine prints collected for `printed`.
+pub fn install() {
+    thread_local! {
+        static PRINTED: Arc<Mutex<Vec<u8>>> = {
+            std::alloc::set_alloc_error_hook(throw_refusal);
+            std::panic::set_hook(Box::new(|_| ARMED.store(false, Relaxed)));
+            Arc::default()
+        };
+    }
+    // Again for each batch: a refusal inside of a print loses the capture.
+    PRINTED.with(|printed| std::io::set_output_capture(Some(printed.clone())));
+}
+
+/// Takes what the engine has printed since the last call.
+pub fn printed() -> String {
+    let Some(capture) = std::io::set_output_capture(None) else { return String::new() };
+    let text = match capture.lock() {
+        Ok(mut bytes) => std::mem::take(&mut *bytes),
+        Err(poisoned) => std::mem::take(&mut *poisoned.into_inner()),
+    };
+    std::io::set_output_capture(Some(capture));
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+pub fn stop_slots() -> *const u8 {
+    STOPS.as_ptr().cast()
+}
+
+/// Names the request that stops and faults are for.
+pub fn begin_request(place: usize, number: u32) {
+    PLACE.store(place.min(BATCH_SIZE - 1), Relaxed);
+    NUMBER.store(number, Relaxed);
+}
+
+/// Whether the host has asked the running request to stop.
+#[inline(always)]
+pub fn stop_asked() -> bool {
+    STOPS[PLACE.load(Relaxed) % BATCH_SIZE].load(Relaxed) == NUMBER.load(Relaxed)
+}
+
+pub fn set_memory_limit(bytes: usize) {
+    LIMIT.store(bytes, Relaxed);
+}
+
+pub fn memory_limit() -> usize {
+    LIMIT.load(Relaxed)
+}
+
+pub fn live_bytes() -> usize {
+    LIVE.load(Relaxed)
+}
+
+/// Runs `call` so that a stop, the memory limit or a panic ends it.
+pub fn interruptible<R>(call: impl FnOnce() -> R) -> Result<R, Fault> {
+    if stop_asked() {
+        return Err(Fault::Stopped);
+    }
+    caught_panic(|| {
+        ARMED.store(true, Relaxed);
+        let result = catch_refusal(call);
+        ARMED.store(false, Relaxed);
+        result
+    })?
+    .ok_or_else(|| match REFUSED.swap(0, Relaxed) {
+        STOPPED => Fault::Stopped,
+        _ => Fault::MemoryLimit,
+    })
+}
+
+/// Runs `call` to its end; only a panic becomes a fault.
+pub fn uninterruptible<R>(call: impl FnOnce() -> R) -> Result<R, Fault> {
+    caught_panic(call)
+}
+
+fn caught_panic<R>(call: impl FnOnce() -> R) -> Result<R, Fault> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|payload| {
+        ARMED.store(false, Relaxed);
+        Fault::Panic(message(&*payload))
+    })
+}
+
+fn message(payload: &(dyn Any + Send)) -> String {
+    match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+        (Some(text), _) => (*text).to_owned(),
+        (_, Some(text)) => text.clone(),
+        _ => "panic without a message".to_owned(),
+    }
+}
+
+/// None if a refusal ended `call`; any other exception goes on.
+fn catch_refusal<F: FnOnce() -> R, R>(call: F) -> Option<R> {
+    union Data<F, R> {
+        call: ManuallyDrop<F>,
+        result: ManuallyDrop<R>,
+    }
+    fn attempt<F: FnOnce() -> R, R>(data: *mut u8) {
+        unsafe {
+            let data = &mut *data.cast::<Data<F, R>>();
+            let call = ManuallyDrop::take(&mut data.call);
+            data.result = ManuallyDrop::new(call());
+        }
+    }
+    fn caught(_data: *mut u8, exception: *mut u8) {
+        ARMED.store(false, Relaxed);
+        if exception != refusal() {
+            unsafe { wasm_throw(0, exception) }
+        }
+    }
+    let mut data = Data { call: ManuallyDrop::new(call) };
+    unsafe {
+        let threw = std::intrinsics::catch_unwind(attempt::<F, R>, (&raw mut data).cast(), caught);
+        if threw as i32 == 0 { Some(ManuallyDrop::into_inner(data.result)) } else { None }
+    }
+}

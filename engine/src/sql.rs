@@ -1,0 +1,277 @@
+//! What a statement is, known before it runs: how many statements a text holds, what kind each is, which parameters it
+//! takes, and whether it nests too deeply for the stack.
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use lru::LruCache;
+use stoolap::CachedPlanRef;
+use stoolap::parser::ast::Statement;
+use stoolap::parser::{Lexer, Parser, TokenType};
+
+use crate::errors::Failure;
+
+/// Beyond this the compiler of expressions wraps its indexes around (u16 operands, one bit of which is taken).
+const MOST_PARAMETERS: usize = 32_767;
+/// Parentheses within parentheses, and operators in a row: each costs the parser a frame of the stack.
+const DEEPEST: usize = 20_000;
+const PARENTHESIS_COST: usize = 3;
+const PLANS: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
+
+/// How a statement is run, see `session`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Kind {
+    Read,
+    Write,
+    /// Changes tables or the database itself, commits by itself, and cannot be undone by a transaction.
+    Definition,
+    Begin(Option<String>),
+    Commit,
+    Rollback,
+    Savepoint(String),
+    RollbackTo(String),
+    Release(String),
+    SetIsolation,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Placeholders {
+    Positional(usize),
+    Named(Vec<String>),
+}
+
+pub struct Plan {
+    pub kind: Kind,
+    pub placeholders: Placeholders,
+    /// Whether the statement calculates with vectors, so that a list given to it is one.
+    pub uses_vectors: bool,
+    pub cached: CachedPlanRef,
+}
+
+/// Plans by the exact text of the statement.
+pub struct Plans(LruCache<Box<str>, Rc<Plan>>);
+
+impl Default for Plans {
+    fn default() -> Self {
+        Self(LruCache::new(PLANS))
+    }
+}
+
+impl Plans {
+    pub fn get(&mut self, sql: &str) -> Result<Rc<Plan>, Failure> {
+        if let Some(plan) = self.0.get(sql) {
+            return Ok(plan.clone());
+        }
+        let plan = Rc::new(plan(sql)?);
+        self.0.put(sql.into(), plan.clone());
+        Ok(plan)
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+fn syntax(message: impl Into<String>) -> Failure {
+    Failure::new("syntax_error", message)
+}
+
+/// Parses a text that holds one statement.
+pub fn plan(sql: &str) -> Result<Plan, Failure> {
+    refuse_nul(sql)?;
+    let Scan { placeholders, uses_vectors } = scan(sql)?;
+    let program = Parser::new(sql).parse_program().map_err(|errors| syntax(errors.to_string()))?;
+    let mut statements = program.statements;
+    let statement = match statements.len() {
+        1 => statements.remove(0),
+        0 => return Err(Failure::new("no_statement", "the SQL contains no statement")),
+        more => {
+            let message = format!("the SQL contains {more} statements; run them with execute_script()");
+            return Err(Failure::new("several_statements", message));
+        }
+    };
+    let kind = kind(&statement)?;
+    let (has_params, param_count) = match &placeholders {
+        Placeholders::Positional(count) => (*count > 0, *count),
+        Placeholders::Named(_) => (true, 0),
+    };
+    let cached = CachedPlanRef {
+        statement: Arc::new(statement),
+        has_params,
+        param_count,
+        compiled: Arc::default(),
+        classification: Arc::default(),
+    };
+    Ok(Plan { kind, placeholders, uses_vectors, cached })
+}
+
+/// The engine would take what stands before it for the whole text.
+fn refuse_nul(sql: &str) -> Result<(), Failure> {
+    match sql.contains('\0') {
+        true => Err(syntax("the SQL contains a NUL character; pass such text as a parameter")),
+        false => Ok(()),
+    }
+}
+
+fn kind(statement: &Statement) -> Result<Kind, Failure> {
+    Ok(match statement {
+        Statement::Select(_)
+        | Statement::ShowTables(_)
+        | Statement::ShowViews(_)
+        | Statement::ShowCreateTable(_)
+        | Statement::ShowCreateView(_)
+        | Statement::ShowIndexes(_)
+        | Statement::Describe(_) => Kind::Read,
+        Statement::Explain(explain) if explain.analyze => kind(&explain.statement)?,
+        Statement::Explain(_) => Kind::Read,
+        Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => Kind::Write,
+        Statement::Truncate(_)
+        | Statement::CreateTable(_)
+        | Statement::DropTable(_)
+        | Statement::AlterTable(_)
+        | Statement::CreateIndex(_)
+        | Statement::DropIndex(_)
+        | Statement::CreateView(_)
+        | Statement::DropView(_)
+        | Statement::Pragma(_)
+        | Statement::Analyze(_)
+        | Statement::Vacuum(_) => Kind::Definition,
+        Statement::Begin(begin) => Kind::Begin(begin.isolation_level.as_ref().map(|level| level.to_string())),
+        Statement::Commit(_) => Kind::Commit,
+        Statement::Rollback(rollback) => match &rollback.savepoint_name {
+            Some(name) => Kind::RollbackTo(name.value.to_string()),
+            None => Kind::Rollback,
+        },
+        Statement::Savepoint(savepoint) => Kind::Savepoint(savepoint.savepoint_name.value.to_string()),
+        Statement::ReleaseSavepoint(release) => Kind::Release(release.savepoint_name.value.to_string()),
+        Statement::Set(_) => Kind::SetIsolation,
+        Statement::Copy(_) => {
+            return Err(Failure::new(
+                "not_supported",
+                "COPY is refused: read the file and use execute_many()",
+            ));
+        }
+        Statement::Expression(_) => {
+            return Err(syntax("the SQL is not a statement: it begins with no known keyword"));
+        }
+    })
+}
+
+struct Scan {
+    placeholders: Placeholders,
+    uses_vectors: bool,
+}
+
+/// Counts the parameters, and measures how deeply the text nests.
+fn scan(sql: &str) -> Result<Scan, Failure> {
+    let mut uses_vectors = false;
+    let mut names: Vec<String> = Vec::new();
+    let mut highest = 0;
+    let mut marks = 0;
+    let mut depths = vec![0];
+    let mut depth = 0;
+    let mut lexer = Lexer::new(sql);
+    loop {
+        let token = lexer.next_token();
+        let literal = token.literal.as_str();
+        match token.token_type {
+            TokenType::Eof => break,
+            TokenType::Parameter if literal == "?" => marks += 1,
+            TokenType::Parameter => match literal.strip_prefix('$') {
+                Some(digits) => match digits.parse::<usize>() {
+                    Ok(index) if (1..=MOST_PARAMETERS).contains(&index) => highest = highest.max(index),
+                    _ => {
+                        return Err(syntax(format!(
+                            "the parameter {literal} is not one of $1 to ${MOST_PARAMETERS}"
+                        )));
+                    }
+                },
+                None => {
+                    let name = literal.trim_start_matches(':');
+                    if !names.iter().any(|known| known == name) {
+                        names.push(name.to_owned());
+                    }
+                }
+            },
+            TokenType::Punctuator if literal == "(" => {
+                depth += PARENTHESIS_COST;
+                depths.push(PARENTHESIS_COST);
+            }
+            TokenType::Punctuator if literal == ")" => {
+                if depths.len() > 1 {
+                    depth -= depths.pop().unwrap_or(0);
+                }
+            }
+            TokenType::Punctuator if literal == "," || literal == ";" => {
+                let floor = if depths.len() > 1 { PARENTHESIS_COST } else { 0 };
+                if let Some(level) = depths.last_mut() {
+                    depth -= *level - floor;
+                    *level = floor;
+                }
+            }
+            TokenType::Operator | TokenType::Keyword => {
+                uses_vectors |= literal == "<=>";
+                depth += 1;
+                if let Some(level) = depths.last_mut() {
+                    *level += 1;
+                }
+            }
+            TokenType::Identifier => uses_vectors |= is_vector_function(literal),
+            _ => {}
+        }
+        if depth > DEEPEST {
+            return Err(Failure::new(
+                "too_deep",
+                format!(
+                    "the SQL nests too deeply at {}: more than {DEEPEST} operators in one expression",
+                    token.position
+                ),
+            ));
+        }
+    }
+    let placeholders = match (marks, highest, names.len()) {
+        (count, 0, 0) if count <= MOST_PARAMETERS => Placeholders::Positional(count),
+        (_, 0, 0) => return Err(syntax(format!("a statement takes at most {MOST_PARAMETERS} parameters"))),
+        (0, count, 0) => Placeholders::Positional(count),
+        (0, 0, _) => Placeholders::Named(names),
+        _ => return Err(syntax("use one kind of parameters in a statement: ?, $1 or :name")),
+    };
+    Ok(Scan { placeholders, uses_vectors })
+}
+
+fn is_vector_function(name: &str) -> bool {
+    name.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("VEC_"))
+}
+
+/// The statements of a script, each with its text.
+pub fn split(sql: &str) -> Result<Vec<&str>, Failure> {
+    refuse_nul(sql)?;
+    let mut parts = Vec::new();
+    let mut lexer = Lexer::new(sql);
+    let mut start = 0;
+    let mut blank = true;
+    loop {
+        let token = lexer.next_token();
+        let end = token.position.offset;
+        match token.token_type {
+            TokenType::Eof => break,
+            TokenType::Comment => {}
+            TokenType::Punctuator if token.literal == ";" => {
+                if !blank {
+                    parts.push(&sql[start..end]);
+                }
+                start = end + 1;
+                blank = true;
+            }
+            _ => blank = false,
+        }
+    }
+    if !blank {
+        parts.push(&sql[start..]);
+    }
+    Ok(parts)
+}
