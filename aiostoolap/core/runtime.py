@@ -1,0 +1,271 @@
+"""The WebAssembly instance: bytes in, bytes out. The home of wasmtime.
+
+All of it runs on the thread that made it, except `stop`, which only writes a word of memory. Calls go through
+`wasmtime_func_call_unchecked` with values that are allocated once: wasmtime's own `Func.__call__` looks up the
+function's type each time and takes eight times as long.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import json
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import wasmtime
+from wasmtime import _ffi as ffi
+
+from aiostoolap.core import cache, protocol
+from aiostoolap.errors import EngineLostError, InterfaceError, MemoryLimitError
+
+BUNDLED = Path(__file__).parent.parent / "stoolap.wasm"
+GUEST_ROOT = "/data"
+"""Where an engine's directory is mounted."""
+
+_SMALLEST_INPUT = 1 << 16
+_KEPT_INPUT = 1 << 22
+# Deeply nested SQL recurses in the parser. The module's own stack has 32 MiB, see engine/build.rs.
+_WASM_STACK = 64 << 20
+_FIBER_STACK = 128 << 20
+_ADDRESSES = 1 << 32
+
+_log = logging.getLogger("aiostoolap")
+_modules: dict[str, tuple[wasmtime.Engine, wasmtime.Module]] = {}
+_modules_lock = threading.Lock()
+
+
+class Runtime:
+    """One instance of the engine.
+
+    Args:
+        wasm: the module; None for the bundled one.
+        root: the host directory that the instance sees as /data; None for no files at all.
+
+    Raises:
+        InterfaceError: the module is not one that this version of the package can use.
+    """
+
+    def __init__(self, wasm: Path | None = None, root: Path | None = None) -> None:
+        engine, module = load(wasm or BUNDLED)
+        self._root = root
+        self._store = wasmtime.Store(engine)
+        self._store.set_wasi(_wasi(root))
+        linker = wasmtime.Linker(engine)
+        linker.define_wasi()
+        sync_type = wasmtime.FuncType([], [wasmtime.ValType.i32()])
+        linker.define_func("aiostoolap", "sync_directories", sync_type, self._sync_directories)
+        exports = linker.instantiate(self._store, module).exports(self._store)
+        try:
+            initialize = exports.get("_initialize")
+            if isinstance(initialize, wasmtime.Func):
+                initialize(self._store)
+            abi = _function(exports, "abi_version")(self._store)
+            if abi != protocol.ABI_VERSION:
+                raise InterfaceError(f"the module speaks version {abi} of the protocol, not {protocol.ABI_VERSION}")
+            self._run = _Call(self._store, _function(exports, "run"))
+            self._input = _Call(self._store, _function(exports, "input"))
+            memory = exports["memory"]
+            assert isinstance(memory, wasmtime.Memory)
+            self._memory, self._words = _views(memory, self._store)
+            self._stop_words = _function(exports, "stop_slots")(self._store) // 4
+        except KeyError as error:
+            raise InterfaceError(f"the module is not a build of aiostoolap's engine: {error} is missing") from None
+        self._grow(_SMALLEST_INPUT)
+
+    def run(self, batch: bytes) -> bytes:
+        """Runs a batch and returns its replies.
+
+        Raises:
+            EngineLostError: the instance trapped; it cannot be used again.
+            MemoryLimitError: the batch does not fit below the memory limit; it did not run.
+        """
+        size = len(batch)
+        if size > self._capacity or self._capacity > _KEPT_INPUT:
+            self._grow(max(size, _SMALLEST_INPUT))
+        self._memory[self._address : self._address + size] = batch
+        result = self._run(size)
+        address, length = result >> 32, result & 0xFFFFFFFF
+        return bytes(self._memory[address : address + length])
+
+    def stop(self, place: int, number: int) -> None:
+        """Asks the request at that place of the running batch to stop, if it has that number; from any thread."""
+        self._words[self._stop_words + place] = number
+
+    def close(self) -> None:
+        """Frees the instance."""
+        self._memory.release()
+        self._words.release()
+        self._store.close()
+
+    def sync_directories(self) -> int:
+        """Makes the entries of all directories below the root durable.
+
+        Returns:
+            0, or the errno of the first failure.
+        """
+        if self._root is None or sys.platform == "win32":
+            return 0  # Windows has no such call: directories are journaled.
+        try:
+            for folder, _, _ in os.walk(self._root, onerror=_raise):
+                descriptor = os.open(folder, os.O_RDONLY)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
+        except OSError as error:
+            return error.errno or errno.EIO
+        return 0
+
+    def _sync_directories(self) -> int:
+        # Never raises: wasmtime keeps one exception for the whole process.
+        try:
+            failed = self.sync_directories()
+        except Exception:
+            _log.exception("fsync of the directories failed")
+            failed = errno.EIO
+        return _WASI_ERRNO.get(failed, _WASI_EIO) if failed else 0
+
+    def _grow(self, capacity: int) -> None:
+        """Has the module make another buffer for batches; without one, it has none until the next call."""
+        address = self._input(capacity) & 0xFFFFFFFF
+        self._address, self._capacity = address, capacity if address else 0
+        if not address:
+            raise MemoryLimitError("the request does not fit below the engine's memory limit")
+
+
+class _Call:
+    """An exported function of one i32 argument, called without wasmtime's checks."""
+
+    def __init__(self, store: wasmtime.Store, function: wasmtime.Func) -> None:
+        raw = ffi.wasmtime_val_raw_t
+        self._values = (raw * 1)()
+        self._value = self._values[0]
+        trap = ctypes.POINTER(ffi.wasm_trap_t)()
+        self._trap = trap
+        call = ffi.dll.wasmtime_func_call_unchecked
+        call.restype = ctypes.c_void_p
+        context = store._context()
+        arguments = (
+            context,
+            ctypes.byref(function._func),
+            ctypes.cast(self._values, ctypes.POINTER(raw)),
+            1,
+            ctypes.byref(trap),
+        )
+        self._call: Callable[[], int | None] = lambda: call(*arguments)
+
+    def __call__(self, argument: int) -> int:
+        self._value.i32 = argument
+        error = self._call()
+        if error or _is_set(self._trap):
+            raise EngineLostError(_describe(error, self._trap))
+        return int(self._value.i64) & 0xFFFFFFFFFFFFFFFF
+
+
+def _is_set(pointer: Any) -> bool:
+    return bool(pointer)
+
+
+def _describe(error: int | None, trap: Any) -> str:
+    reason: BaseException
+    if error:
+        reason = wasmtime.WasmtimeError._from_ptr(ctypes.cast(error, ctypes.POINTER(ffi.wasmtime_error_t)))
+    else:
+        reason = wasmtime.Trap._from_ptr(trap)
+    lines = str(reason).strip().splitlines()
+    return f"the engine's instance is gone: {lines[-1] if lines else reason!r}"
+
+
+def _function(exports: Any, name: str) -> wasmtime.Func:
+    function = exports[name]
+    assert isinstance(function, wasmtime.Func)
+    return function
+
+
+def _views(memory: wasmtime.Memory, store: wasmtime.Store) -> tuple[memoryview, memoryview]:
+    """The linear memory as bytes and as 32-bit words. It never moves: all its addresses are reserved at once."""
+    address = ctypes.addressof(memory.data_ptr(store).contents)
+    whole = memoryview((ctypes.c_char * _ADDRESSES).from_address(address))
+    return whole.cast("B"), whole.cast("B").cast("I")
+
+
+def _wasi(root: Path | None) -> wasmtime.WasiConfig:
+    wasi = wasmtime.WasiConfig()
+    if root is not None:
+        wasi.preopen_dir(str(root), GUEST_ROOT)
+    return wasi
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+# WASI numbers its errors by the alphabet.
+_WASI_EIO = 29
+_WASI_ERRNO = {errno.EACCES: 2, errno.EIO: _WASI_EIO, errno.ENOENT: 44, errno.ENOSPC: 51, errno.EROFS: 69}
+
+
+def load(wasm: Path) -> tuple[wasmtime.Engine, wasmtime.Module]:
+    """The compiled module: from this process, else from the cache file, else compiled now, which takes seconds.
+
+    Args:
+        wasm: the module's file.
+
+    Raises:
+        InterfaceError: the file cannot be read, or is not WebAssembly.
+    """
+    digest = _digest(wasm)
+    with _modules_lock:
+        if digest not in _modules:
+            engine = wasmtime.Engine(_config())
+            _modules[digest] = engine, _load(engine, wasm, digest)
+        return _modules[digest]
+
+
+def _load(engine: wasmtime.Engine, wasm: Path, digest: str) -> wasmtime.Module:
+    file = cache.path(digest, f"wasmtime {metadata.version('wasmtime')}")
+    if file is not None and cache.is_trusted(file):
+        try:
+            return wasmtime.Module.deserialize_file(engine, str(file))
+        except wasmtime.WasmtimeError as error:
+            _log.info("the cached engine does not fit, so it is compiled again: %s", error)
+    _log.info("compiling the engine, once for this machine")
+    try:
+        module = wasmtime.Module.from_file(engine, str(wasm))
+    except wasmtime.WasmtimeError as error:
+        raise InterfaceError(f"{wasm} is not a WebAssembly module that can be compiled: {error}") from None
+    if file is not None:
+        cache.store(file, bytes(module.serialize()))
+    return module
+
+
+def _digest(wasm: Path) -> str:
+    """The sha256 of the module's file; of the bundled one as it was noted when it was built."""
+    try:
+        if wasm == BUNDLED:
+            noted = json.loads(wasm.with_suffix(".wasm.json").read_bytes())
+            return str(noted["output"]["sha256"])
+        return hashlib.sha256(wasm.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InterfaceError(f"the engine's module cannot be read: {error}") from None
+
+
+def _config() -> wasmtime.Config:
+    config = wasmtime.Config()
+    config.wasm_exceptions = True
+    config.memory_may_move = False
+    config.max_wasm_stack = _WASM_STACK
+    # wasmtime insists on more than the stack above, though it runs nothing on a stack of its own here.
+    set_size = ffi.dll.wasmtime_config_async_stack_size_set
+    set_size.argtypes = [ctypes.c_void_p, ctypes.c_uint64]
+    set_size.restype = None
+    set_size(config.ptr(), _FIBER_STACK)
+    return config
