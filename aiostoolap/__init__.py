@@ -1,0 +1,81 @@
+"""An asyncio-first driver (asyncio and trio) for the Stoolap SQL engine, which runs inside the process as WebAssembly.
+
+async with aiostoolap.connect("app.db") as db:
+    await db.execute("INSERT INTO users (id, name) VALUES ($1, $2)", (1, "Ada"))
+    for row in await db.query("SELECT * FROM users"):
+        print(row.id, row.name)
+"""
+
+from aiostoolap.connect import connect
+from aiostoolap.db import DB, Isolation, Tx
+from aiostoolap.engine import Engine, Stats
+from aiostoolap.errors import (
+    CheckViolationError,
+    ClosedError,
+    DatabaseError,
+    DatabaseLockedError,
+    DataError,
+    EngineLostError,
+    Error,
+    ForeignKeyViolationError,
+    IntegrityError,
+    InterfaceError,
+    InternalError,
+    MemoryLimitError,
+    NotNullViolationError,
+    NotSupportedError,
+    OperationalError,
+    ProgrammingError,
+    RecoveryWarning,
+    StatementCancelledError,
+    TransactionAbortedError,
+    TransactionConflictError,
+    UniqueViolationError,
+    Warning,
+)
+from aiostoolap.maintenance import TaskState
+from aiostoolap.rows import Query, Result, Row, Rows
+from aiostoolap.session import Statement
+from aiostoolap.values import Json, Parameters, Vector
+
+__version__ = "1.0.0"
+
+__all__ = [
+    "DB",
+    "CheckViolationError",
+    "ClosedError",
+    "DataError",
+    "DatabaseError",
+    "DatabaseLockedError",
+    "Engine",
+    "EngineLostError",
+    "Error",
+    "ForeignKeyViolationError",
+    "IntegrityError",
+    "InterfaceError",
+    "InternalError",
+    "Isolation",
+    "Json",
+    "MemoryLimitError",
+    "NotNullViolationError",
+    "NotSupportedError",
+    "OperationalError",
+    "Parameters",
+    "ProgrammingError",
+    "Query",
+    "RecoveryWarning",
+    "Result",
+    "Row",
+    "Rows",
+    "Statement",
+    "StatementCancelledError",
+    "Stats",
+    "TaskState",
+    "TransactionAbortedError",
+    "TransactionConflictError",
+    "Tx",
+    "UniqueViolationError",
+    "Vector",
+    "Warning",
+    "connect",
+]

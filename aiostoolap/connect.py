@@ -1,0 +1,100 @@
+"""`connect`, which opens one database on an engine of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Mapping
+from pathlib import PurePosixPath
+from types import TracebackType
+from typing import Any, Literal
+
+import anyio
+
+from aiostoolap import dsn
+from aiostoolap.db import DB, Lease
+from aiostoolap.engine import CHECKPOINT_EVERY, MEMORY_LIMIT, Engine
+from aiostoolap.errors import InterfaceError
+from aiostoolap.locks import make_folder
+
+__all__ = ["connect"]
+
+
+class _Connecting:
+    """What `connect` returns: await it, or use it in `async with`."""
+
+    def __init__(self, engine: Engine, name: dsn.Dsn) -> None:
+        self._engine = engine
+        self._name = name
+        self._db: DB | None = None
+
+    def __await__(self) -> Generator[Any, Any, DB]:
+        return self._open().__await__()
+
+    async def __aenter__(self) -> DB:
+        self._db = await self._open()
+        return self._db
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._db is not None:
+            await self._db.close()
+
+    async def _open(self) -> DB:
+        engine = await self._engine.start()
+        try:
+            return await engine.open_dsn(self._name, Lease(engine.close))
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await engine.close()
+            raise
+
+
+def connect(
+    target: str | os.PathLike[str] = "memory://",
+    *,
+    options: Mapping[str, str | int | bool] | None = None,
+    wasm: str | os.PathLike[str] | None = None,
+    memory_limit: int = MEMORY_LIMIT,
+    timeout: float | None = None,
+    timestamps: Literal["datetime", "nanoseconds"] = "datetime",
+    json: Literal["object", "text"] = "object",
+    checkpoint_every: float | None = CHECKPOINT_EVERY,
+    vacuum_every: float | None = None,
+) -> _Connecting:
+    """Opens a database on an engine of its own: `async with connect("app.db") as db:`, or `await connect("app.db")`.
+
+    Args:
+        target: the path of the database's directory, made if it is missing; a `file:` URL of it, whose query may hold
+            options; or `memory://` for a database in memory.
+        options: the engine's options for a file database, such as `{"sync_mode": "full"}`; see
+            `aiostoolap.dsn.OPTIONS`.
+        wasm, memory_limit, timeout, timestamps, json, checkpoint_every, vacuum_every: as for `Engine`.
+
+    Raises:
+        InterfaceError: the target or an option is none of these.
+        DatabaseLockedError: another process or engine has the database open (when it is awaited).
+        OperationalError: it cannot be read or made (when it is awaited).
+
+    Warns:
+        RecoveryWarning: the engine had to repair or to skip something.
+    """
+    parsed = dsn.parse_target(target)
+    if parsed.root is None:
+        if options:
+            raise InterfaceError("an in-memory database takes no options")
+        name = dsn.parse("memory://")
+    else:
+        name = dsn.file_dsn(PurePosixPath(), {**parsed.options, **(options or {})})
+        make_folder(parsed.root)
+    engine = Engine(
+        parsed.root,
+        wasm=wasm,
+        memory_limit=memory_limit,
+        timeout=timeout,
+        timestamps=timestamps,
+        json=json,
+        checkpoint_every=checkpoint_every,
+        vacuum_every=vacuum_every,
+    )
+    return _Connecting(engine, name)

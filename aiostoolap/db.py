@@ -1,0 +1,287 @@
+"""`DB`, a connection to a database, and `Tx`, a transaction on it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from types import TracebackType
+from typing import Literal, Self, TypeAlias
+
+import anyio
+
+from aiostoolap.core import protocol
+from aiostoolap.core.executor import Executor
+from aiostoolap.errors import ClosedError, Error, ProgrammingError, TransactionAbortedError
+from aiostoolap.session import Session
+from aiostoolap.verbs import Settings
+
+__all__ = ["DB", "Isolation", "Tx"]
+
+Isolation: TypeAlias = Literal["read committed", "snapshot"]
+"""What a transaction sees: what others commit meanwhile, or the database as it was when the transaction began."""
+
+_ISOLATIONS = ("read committed", "snapshot")
+
+
+class Lease:
+    """What the connections to a database share, and the last of them gives back.
+
+    Args:
+        release: gives it back: the directory's lock, or the engine.
+    """
+
+    def __init__(self, release: Callable[[], Awaitable[None]]) -> None:
+        self._release = release
+        self._holders = 0
+
+    def take(self) -> Lease:
+        """Counts one more connection."""
+        self._holders += 1
+        return self
+
+    async def give(self) -> None:
+        """Counts one less."""
+        self._holders -= 1
+        if self._holders == 0:
+            await self._release()
+
+
+class DB(Session):
+    """A connection to a database, made by `connect`, `Engine.open` or `clone`.
+
+    Tasks may share it: each statement commits by itself, and transactions are objects of their own. Close it, or use
+    it in `async with`.
+    """
+
+    def __init__(self, executor: Executor, settings: Settings, handle: protocol.Handle, lease: Lease) -> None:
+        self._executor = executor
+        self._settings = settings
+        self._handle: protocol.Handle | None = handle
+        self._lease = lease.take()
+
+    async def begin(self, isolation: Isolation | None = None) -> Tx:
+        """Begins a transaction; end it with `commit` or `rollback`. `transaction` does that by itself.
+
+        Args:
+            isolation: "read committed", the default, or "snapshot".
+
+        Raises:
+            ProgrammingError: the isolation is unknown.
+        """
+        if isolation is not None and isolation not in _ISOLATIONS:
+            raise ProgrammingError(f"isolation is one of {', '.join(_ISOLATIONS)}, not {isolation!r}")
+        body = await self._executor.submit(protocol.begin(self._connection(), isolation))
+        return Tx(self._executor, self._settings, protocol.handle(body))
+
+    @asynccontextmanager
+    async def transaction(self, isolation: Isolation | None = None) -> AsyncIterator[Tx]:
+        """A transaction as a block: committed at its end, rolled back if an exception or a cancellation leaves it.
+
+        Args:
+            isolation: as for `begin`.
+
+        Raises:
+            TransactionConflictError: another transaction changed the same rows first; run the block again.
+        """
+        async with await self.begin(isolation) as tx:
+            yield tx
+
+    async def clone(self) -> DB:
+        """Another connection to the same database, closed on its own; the database closes with the last one."""
+        body = await self._executor.submit(protocol.clone(self._connection()))
+        return DB(self._executor, self._settings, protocol.handle(body), self._lease)
+
+    async def close(self) -> None:
+        """Closes the connection, and what was made from it: open transactions roll back. May be called again.
+
+        Raises:
+            OperationalError: it was the last one, and the database was not closed cleanly; it is closed nevertheless.
+        """
+        handle, self._handle = self._handle, None
+        if handle is None:
+            return
+        with anyio.CancelScope(shield=True):
+            try:
+                if self._executor.is_open:
+                    await self._executor.submit(protocol.close(handle))
+            finally:
+                await self._lease.give()
+
+    async def checkpoint(self) -> None:
+        """Moves what is in the log to the tables' files, and cuts the log (PRAGMA CHECKPOINT).
+
+        Raises:
+            OperationalError: a step of it failed.
+        """
+        await self._maintain("checkpoint")
+
+    async def vacuum(self, table: str | None = None) -> None:
+        """Frees the space of deleted rows and old versions, which ends the history of AS OF queries.
+
+        Args:
+            table: one table; None for all.
+        """
+        await self._maintain("vacuum", table)
+
+    async def analyze(self, table: str) -> None:
+        """Gathers statistics about a table, for better plans.
+
+        Raises:
+            ProgrammingError: there is no such table.
+        """
+        await self._maintain("analyze", table)
+
+    async def snapshot(self) -> None:
+        """Writes a snapshot of all tables into the database's directory; the latest few are kept.
+
+        Raises:
+            OperationalError: a step of it failed.
+        """
+        await self._maintain("checkpoint")
+        await self._maintain("snapshot")
+
+    async def restore(self, timestamp: str | None = None) -> str:
+        """Replaces the database's content by that of a snapshot.
+
+        Args:
+            timestamp: the snapshot's, as "YYYYMMDD-HHMMSS.fff"; None for the latest.
+
+        Returns:
+            What the engine says of what it restored.
+        """
+        return await self._maintain("restore", timestamp)
+
+    async def _maintain(self, task: str, argument: str | None = None) -> str:
+        return protocol.text(await self._executor.submit(protocol.maintain(self._connection(), task, argument)))
+
+    def _connection(self) -> protocol.Handle:
+        if self._handle is None:
+            raise ClosedError("the connection is closed")
+        return self._handle
+
+    @asynccontextmanager
+    async def _atomic(self) -> AsyncIterator[protocol.Handle]:
+        async with self.transaction() as tx:
+            yield tx._connection()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        handle = getattr(self, "_handle", None)
+        if handle is not None and self._executor.is_open:
+            warnings.warn("a connection was not closed", ResourceWarning, stacklevel=2, source=self)
+            self._executor.post(protocol.close(handle))
+
+
+class Tx(Session):
+    """A transaction. Many may be open at once; tasks may share one, whose statements run one after another.
+
+    A statement that is cancelled or runs out of memory leaves it aborted: only rollback is possible then. In
+    `async with` it is committed at the end, or rolled back if an exception leaves the block.
+    """
+
+    def __init__(self, executor: Executor, settings: Settings, handle: protocol.Handle) -> None:
+        self._executor = executor
+        self._settings = settings
+        self._handle: protocol.Handle | None = handle
+        self._savepoints = 0
+
+    async def commit(self) -> None:
+        """Makes the changes permanent and visible to others.
+
+        Raises:
+            TransactionConflictError: another transaction changed the same rows first; nothing was changed.
+            IntegrityError: another transaction committed the same unique value first; nothing was changed.
+            TransactionAbortedError: a statement of it was stopped.
+            ClosedError: it has ended already.
+        """
+        await self._end(protocol.commit(self._connection()))
+
+    async def rollback(self) -> None:
+        """Undoes the changes.
+
+        Raises:
+            ClosedError: it has ended already.
+        """
+        with anyio.CancelScope(shield=True):
+            await self._end(protocol.rollback(self._connection()))
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[None]:
+        """A part of the transaction as a block, which alone is undone if an exception leaves it.
+
+        Raises:
+            ClosedError: the transaction has ended.
+        """
+        self._savepoints += 1
+        name = f"aiostoolap_{self._savepoints}"
+        await self._executor.submit(protocol.savepoint(self._connection(), "create", name))
+        try:
+            yield
+        except BaseException:
+            # An aborted transaction has lost its savepoints with all the rest.
+            with anyio.CancelScope(shield=True), suppress(TransactionAbortedError, ClosedError):
+                await self._executor.submit(protocol.savepoint(self._connection(), "rollback", name))
+                await self._executor.submit(protocol.savepoint(self._connection(), "release", name))
+            raise
+        await self._executor.submit(protocol.savepoint(self._connection(), "release", name))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has neither been committed nor rolled back."""
+        return self._handle is not None
+
+    def _connection(self) -> protocol.Handle:
+        if self._handle is None:
+            raise ClosedError("the transaction has ended")
+        return self._handle
+
+    async def _end(self, request: protocol.Request) -> None:
+        try:
+            await self._executor.submit(request)
+        except TransactionAbortedError:
+            raise  # It can still be rolled back.
+        except Error:
+            self._release()  # It failed to commit, or COMMIT as SQL or its connection's end was before.
+            raise
+        self._release()
+
+    def _release(self) -> None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            self._executor.post(protocol.close(handle))
+
+    @asynccontextmanager
+    async def _atomic(self) -> AsyncIterator[protocol.Handle]:
+        async with self.savepoint():
+            yield self._connection()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._handle is None or not self._executor.is_open:
+            return
+        try:
+            with suppress(ClosedError):
+                await (self.commit() if error is None else self.rollback())
+        except BaseException:
+            self._release()  # Which rolls back.
+            raise
+
+    def __del__(self) -> None:
+        handle = getattr(self, "_handle", None)
+        if handle is not None and self._executor.is_open:
+            warnings.warn(
+                "a transaction was neither committed nor rolled back", ResourceWarning, stacklevel=2, source=self
+            )
+            self._executor.post(protocol.close(handle))

@@ -1,0 +1,142 @@
+"""Names of databases: what `connect()` and `Engine.open()` take."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.request import url2pathname
+
+from aiostoolap.errors import InterfaceError
+
+__all__ = ["OPTIONS"]
+
+_SWITCHES = ("on", "off", "true", "false", "1", "0", "yes", "no")
+_NUMBER = "a whole number"
+
+OPTIONS: Mapping[str, tuple[str, ...] | str] = {
+    "sync_mode": ("none", "normal", "full"),
+    "compact_threshold": _NUMBER,
+    "keep_snapshots": _NUMBER,
+    "wal_flush_trigger": _NUMBER,
+    "wal_buffer_size": _NUMBER,
+    "wal_max_size": _NUMBER,
+    "sync_interval_ms": _NUMBER,
+    "wal_compression": _SWITCHES,
+    "volume_compression": _SWITCHES,
+    "compression": _SWITCHES,
+    "compression_threshold": _NUMBER,
+    "target_volume_rows": _NUMBER,
+    "hot_max_rows": _NUMBER,
+    "hot_max_bytes": _NUMBER,
+    "checkpoint_on_close": _SWITCHES,
+}
+"""The engine's options of a file database, and what each takes."""
+
+_GUEST_ROOT = PurePosixPath("/data")
+
+
+@dataclass(frozen=True, slots=True)
+class Dsn:
+    """A database as the engine knows it.
+
+    Attributes:
+        text: the DSN in its one form, for the engine.
+        folder: the database's directory below the engine's root; None for an in-memory database.
+    """
+
+    text: str
+    folder: PurePosixPath | None
+
+
+def parse(text: str) -> Dsn:
+    """Reads a DSN of `Engine.open`: `memory://`, `memory://name` or `file:///data/path?option=value`.
+
+    Raises:
+        InterfaceError: it is none, or an option is unknown or ill-formed.
+    """
+    if "\0" in text:
+        raise InterfaceError("a DSN cannot hold a NUL character")
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme not in ("memory", "file"):
+        raise InterfaceError(f"{text!r} is not a DSN: use memory://, memory://name or file:///data/path")
+    location, _, query = rest.partition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+    if scheme == "memory":
+        if options:
+            raise InterfaceError("an in-memory database takes no options")
+        return Dsn(f"memory://{location}", None)
+    path = PurePosixPath(unquote(location))
+    if not path.is_absolute() or ".." in path.parts or not path.is_relative_to(_GUEST_ROOT) or "?" in str(path):
+        raise InterfaceError(
+            f"{location!r} is not below {_GUEST_ROOT}, where the engine's root is: use file://{_GUEST_ROOT}/name"
+        )
+    return file_dsn(path.relative_to(_GUEST_ROOT), options)
+
+
+def file_dsn(folder: PurePosixPath, options: Mapping[str, str | int | bool]) -> Dsn:
+    """The DSN of a database in a directory below the root.
+
+    Raises:
+        InterfaceError: an option is unknown or ill-formed.
+    """
+    texts = sorted((name, _option(name, value)) for name, value in options.items())
+    query = "&".join(f"{name}={value}" for name, value in texts)
+    return Dsn(f"file://{_GUEST_ROOT / folder}" + (f"?{query}" if query else ""), folder)
+
+
+def _option(name: str, value: str | int | bool) -> str:
+    text = {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value).lower()
+    wanted = OPTIONS.get(name)
+    if wanted is None:
+        raise InterfaceError(f"the option {name!r} is unknown; there are {', '.join(OPTIONS)}")
+    if wanted == _NUMBER:
+        if not (text.isascii() and text.isdigit()):
+            raise InterfaceError(f"the option {name} takes a whole number, not {value!r}")
+    elif text not in wanted:
+        raise InterfaceError(f"the option {name} takes one of {', '.join(wanted)}, not {value!r}")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What `connect()` is to open.
+
+    Attributes:
+        root: the database's directory on this machine; None for an in-memory database.
+        options: the engine's options that the URL carried.
+    """
+
+    root: Path | None
+    options: Mapping[str, str]
+
+
+def parse_target(target: str | os.PathLike[str]) -> Target:
+    """Reads what `connect()` takes: a path, a `file:` URL of this machine, or `memory://`.
+
+    Raises:
+        InterfaceError: it is none of them.
+    """
+    text = os.fspath(target)
+    if not text or "\0" in text:
+        raise InterfaceError("a database's path cannot be empty or hold a NUL character")
+    if isinstance(target, str):
+        if text == ":memory:" or text.startswith("memory://"):
+            return Target(None, {})
+        if text.startswith("file:"):
+            return _parse_url(text)
+        if "://" in text:
+            raise InterfaceError(f"{text!r} is not a database: use a path, a file: URL or memory://")
+    return Target(Path(text).absolute(), {})
+
+
+def _parse_url(text: str) -> Target:
+    url = urlsplit(text)
+    if url.netloc not in ("", "localhost") or url.fragment:
+        raise InterfaceError(f"{text!r} is not a file of this machine: use file:///path/to/database")
+    path = url2pathname(url.path)
+    if not path:
+        raise InterfaceError(f"{text!r} has no path")
+    return Target(Path(path).absolute(), dict(parse_qsl(url.query, keep_blank_values=True)))

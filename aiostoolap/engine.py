@@ -1,0 +1,253 @@
+"""`Engine`, one instance of the SQL engine on a thread of its own."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import warnings
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import anyio
+import anyio.to_thread
+
+from aiostoolap import dsn
+from aiostoolap.core import protocol
+from aiostoolap.core.executor import Executor
+from aiostoolap.db import DB, Lease
+from aiostoolap.errors import ClosedError, InterfaceError, RecoveryWarning
+from aiostoolap.locks import Locks
+from aiostoolap.maintenance import Maintenance, TaskState
+from aiostoolap.verbs import settings
+
+if TYPE_CHECKING:
+    from aiostoolap.core.runtime import Runtime
+
+__all__ = ["Engine", "Stats"]
+
+_log = logging.getLogger("aiostoolap")
+MEMORY_LIMIT = 3 << 30
+CHECKPOINT_EVERY = 60.0
+_SMALLEST_LIMIT = 64 << 20
+_LARGEST_LIMIT = 4 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """An engine's figures.
+
+    Attributes:
+        queued: calls that wait for the engine's thread.
+        live_bytes: memory that the engine has allocated.
+        memory_limit: what it may allocate, in bytes.
+        databases: open databases.
+        connections: open connections.
+        transactions: open transactions.
+        statements: prepared statements.
+        cursors: open cursors.
+        hot_rows: rows in memory that no checkpoint has moved to files, over all tables.
+        hot_bytes: their size.
+        volume_bytes: memory for the tables' files.
+        plans: statements whose plan is kept.
+        maintenance: the maintenance tasks that are on, by name.
+    """
+
+    queued: int
+    live_bytes: int
+    memory_limit: int
+    databases: int
+    connections: int
+    transactions: int
+    statements: int
+    cursors: int
+    hot_rows: int
+    hot_bytes: int
+    volume_bytes: int
+    plans: int
+    maintenance: Mapping[str, TaskState]
+
+
+class Engine:
+    """One instance of the engine, on one thread that its databases share. Use it in `async with`, or `await` it.
+
+    Args:
+        root: a directory of this machine, which databases see as /data; None for in-memory databases alone.
+        wasm: another build of the engine; None for the bundled one.
+        memory_limit: bytes that the engine may allocate, from 64 MiB to 4 GiB.
+        timeout: seconds for each call that gives no other; None for no limit.
+        timestamps: "datetime", aware and in UTC, or "nanoseconds" since 1970.
+        json: "object", decoded, or "text".
+        checkpoint_every: seconds between checkpoints on the engine's own timer; None for never. Only with `root`.
+        vacuum_every: seconds between VACUUMs; None for never.
+
+    Raises:
+        InterfaceError: `root` is not a directory, or an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str] | None = None,
+        *,
+        wasm: str | os.PathLike[str] | None = None,
+        memory_limit: int = MEMORY_LIMIT,
+        timeout: float | None = None,
+        timestamps: Literal["datetime", "nanoseconds"] = "datetime",
+        json: Literal["object", "text"] = "object",
+        checkpoint_every: float | None = CHECKPOINT_EVERY,
+        vacuum_every: float | None = None,
+    ) -> None:
+        self._root = None if root is None else Path(root).absolute()
+        if self._root is not None and not self._root.is_dir():
+            raise InterfaceError(f"{self._root} is not a directory; make it first")
+        if not _SMALLEST_LIMIT <= memory_limit <= _LARGEST_LIMIT:
+            raise InterfaceError(
+                f"memory_limit is from {_SMALLEST_LIMIT} to {_LARGEST_LIMIT} bytes, not {memory_limit}"
+            )
+        for name, every in (("checkpoint_every", checkpoint_every), ("vacuum_every", vacuum_every)):
+            if every is not None and every <= 0:
+                raise InterfaceError(f"{name} is a number of seconds above 0 or None, not {every}")
+        self._wasm = None if wasm is None else Path(wasm).absolute()
+        self._memory_limit = memory_limit
+        self._settings = settings(timeout, timestamps, json)
+        self._maintenance = Maintenance(checkpoint_every if root is not None else None, vacuum_every)
+        self._executor: Executor | None = None
+        self._version = ""
+        self._locks = Locks(self._root)
+
+    @property
+    def version(self) -> str:
+        """The engine's version, such as "0.4.2".
+
+        Raises:
+            ClosedError: the engine has not been started.
+        """
+        self._running()
+        return self._version
+
+    async def open(self, name: str) -> DB:
+        """Opens a database, or joins it if this engine has it open.
+
+        Args:
+            name: `memory://` for one of its own, `memory://name` for one shared within the engine, or
+                `file:///data/path?option=value` for a directory below the engine's root.
+
+        Raises:
+            InterfaceError: the name is none of these, or an option is unknown.
+            DatabaseLockedError: another process or engine has it open.
+            OperationalError: it cannot be read or made.
+
+        Warns:
+            RecoveryWarning: the engine had to repair or to skip something.
+        """
+        parsed = dsn.parse(name)
+        return await self.open_dsn(parsed, Lease(lambda: self._unlock(parsed.folder)))
+
+    async def open_memory(self) -> DB:
+        """Opens an in-memory database of its own."""
+        return await self.open("memory://")
+
+    async def stats(self) -> Stats:
+        """The engine's figures, now."""
+        executor = self._running()
+        queued = executor.queued
+        numbers = protocol.numbers(await executor.submit(protocol.statistics()))
+        return Stats(queued=queued, maintenance=self._maintenance.states(), **numbers)
+
+    async def start(self) -> Self:
+        """Starts the thread and loads the engine; `async with` and `await` do it. May be called again.
+
+        Raises:
+            InterfaceError: the engine's module cannot be used.
+        """
+        if self._executor is None:
+            # Nothing of it refers to the engine, which can so be collected, and warn, while its thread runs.
+            start = functools.partial(_start_runtime, self._wasm, self._root)
+            self._executor = Executor(start, self._maintenance, _print, self._locks.release_all)
+            try:
+                self._version = protocol.engine_version(await self._executor.submit(protocol.versions()))
+                await self._executor.submit(protocol.set_memory_limit(min(self._memory_limit, 2**32 - 1)))
+            except BaseException:
+                self._executor.stop()
+                raise
+        return self
+
+    async def close(self) -> None:
+        """Closes all databases and ends the thread; calls that are queued run first. May be called again.
+
+        Raises:
+            OperationalError: a database could not be closed cleanly; it is closed nevertheless.
+        """
+        if self._executor is not None:
+            await self._executor.close()
+
+    def __await__(self) -> Generator[Any, Any, Self]:
+        return self.start().__await__()
+
+    async def __aenter__(self) -> Self:
+        return await self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        executor = getattr(self, "_executor", None)
+        if executor is not None and executor.is_open:
+            warnings.warn("an engine was not closed", ResourceWarning, stacklevel=2, source=self)
+            executor.stop()
+
+    def _running(self) -> Executor:
+        if self._executor is None:
+            raise ClosedError("the engine has not been started: use `async with Engine(...) as engine`")
+        return self._executor
+
+    async def open_dsn(self, name: dsn.Dsn, lease: Lease) -> DB:
+        """Opens a database by its parsed name, for a connection that gives back `lease` when it closes."""
+        executor = self._running()
+        if name.folder is not None:
+            await anyio.to_thread.run_sync(self._locks.acquire, name.folder)
+        try:
+            body = await executor.submit(protocol.open_database(name.text))
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self._unlock(name.folder)
+            raise
+        handle, printed = protocol.opened(body)
+        _report(printed)
+        return DB(executor, self._settings, handle, lease)
+
+    async def _unlock(self, folder: PurePosixPath | None) -> None:
+        if folder is not None:
+            await anyio.to_thread.run_sync(self._locks.release, folder)
+
+
+def _start_runtime(wasm: Path | None, root: Path | None) -> Runtime:
+    # Imported here, on the thread: wasmtime takes longer to import than all the rest.
+    from aiostoolap.core.runtime import Runtime
+
+    return Runtime(wasm, root)
+
+
+def _print(text: str) -> None:
+    for line in text.splitlines():
+        _log.warning("engine: %s", line)
+
+
+# The host has taken the lock that the engine finds itself unable to take.
+_EXPECTED = "File locking not supported on this platform"
+
+
+def _report(printed: str) -> None:
+    """Makes what the engine printed while it opened a database into warnings or log entries."""
+    for line in printed.splitlines():
+        if _EXPECTED in line:
+            continue
+        if line.startswith(("Warning:", "Critical:")):
+            warnings.warn(line, RecoveryWarning, stacklevel=4)
+        else:
+            _log.info("engine: %s", line)

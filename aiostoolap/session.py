@@ -1,0 +1,225 @@
+"""The verbs with SQL, which databases and transactions share, and `Statement`, which has them for SQL of its own."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, Self, TypeVar, overload
+
+from aiostoolap.core import protocol
+from aiostoolap.errors import ClosedError
+from aiostoolap.rows import Query, Row
+from aiostoolap.values import Parameters
+from aiostoolap.verbs import Verbs
+
+__all__ = ["Statement"]
+
+T = TypeVar("T")
+
+
+class Session(Verbs):
+    """The verbs with SQL."""
+
+    async def execute(self, sql: str, params: Parameters = None, *, timeout: float | None = None) -> int:
+        """Runs a statement and returns how many rows it changed.
+
+        Args:
+            sql: one statement.
+            params: a sequence for `?` or `$1`, a mapping for `:name`.
+            timeout: seconds; the statement is stopped then.
+
+        Raises:
+            DatabaseError: the engine refused it; see the tree in `aiostoolap.errors`.
+            TimeoutError: it took longer than `timeout`.
+        """
+        return await self._execute(sql, params, timeout)
+
+    @overload
+    def query(self, sql: str, params: Parameters = None, *, timeout: float | None = None) -> Query[Row]: ...
+    @overload
+    def query(
+        self, sql: str, params: Parameters = None, *, into: type[T], timeout: float | None = None
+    ) -> Query[T]: ...
+    def query(
+        self, sql: str, params: Parameters = None, *, into: type[T] | None = None, timeout: float | None = None
+    ) -> Query[Any]:
+        """Makes a query: `await` it for all rows, `async for` to stream them, `async with` for a cursor.
+
+        Args:
+            sql: one statement.
+            params: a sequence for `?` or `$1`, a mapping for `:name`.
+            into: the type of each row: dict, tuple, a dataclass, TypedDict, NamedTuple, msgspec.Struct or pydantic
+                model, or a scalar type for a single column; `Row` without it.
+            timeout: seconds for each exchange with the engine.
+
+        Raises:
+            DatabaseError: when it runs, see `execute`.
+            DataError: a row does not fit `into`; the message names row and column.
+        """
+        return self._query(sql, params, into, timeout)
+
+    @overload
+    async def query_one(self, sql: str, params: Parameters = None, *, timeout: float | None = None) -> Row | None: ...
+    @overload
+    async def query_one(
+        self, sql: str, params: Parameters = None, *, into: type[T], timeout: float | None = None
+    ) -> T | None: ...
+    async def query_one(
+        self, sql: str, params: Parameters = None, *, into: type[T] | None = None, timeout: float | None = None
+    ) -> Any:
+        """Runs a query and returns its first row, or None if there is none. The arguments are those of `query`."""
+        return await self._query_one(self._query(sql, params, into, timeout))
+
+    async def query_value(self, sql: str, params: Parameters = None, *, timeout: float | None = None) -> Any:
+        """Runs a query and returns the first value of its first row, or None. The arguments are those of `query`."""
+        row = await self._query_one(self._query(sql, params, tuple, timeout))
+        return row[0] if row else None
+
+    async def execute_many(
+        self,
+        sql: str,
+        rows: Iterable[Parameters] | AsyncIterable[Parameters],
+        *,
+        progress: Callable[[int], object] | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Runs an INSERT, UPDATE or DELETE for each row of parameters: for all of them, or for none.
+
+        Args:
+            sql: one statement.
+            rows: parameters as `execute` takes them, from any iterable, which is read as it is sent.
+            progress: called with the number of rows sent so far.
+            timeout: seconds for each request; a long iterable makes many.
+
+        Returns:
+            How many rows were changed.
+
+        Raises:
+            DatabaseError: see `execute`; `fields["row"]` counts from the start of the request that failed.
+        """
+        return await self._execute_many(sql, rows, progress, timeout)
+
+    async def execute_script(self, sql: str, *, timeout: float | None = None) -> int:
+        """Runs statements separated by semicolons, each committed by itself unless the script says BEGIN.
+
+        Args:
+            sql: the statements; none takes parameters.
+            timeout: seconds for all of them.
+
+        Returns:
+            How many statements there were.
+
+        Raises:
+            DatabaseError: one failed, and `fields["statement"]` says which, from 1; those before it have run.
+        """
+        return protocol.handle(await self._submit(protocol.script(self._connection(), sql), timeout))
+
+    async def prepare(self, sql: str, *, timeout: float | None = None) -> Statement:
+        """Parses a statement once, to run it often.
+
+        Raises:
+            ProgrammingError: the SQL is wrong.
+        """
+        body = await self._submit(protocol.prepare(self._connection(), sql), timeout)
+        return Statement(self, sql, protocol.prepared(body))
+
+
+class Statement(Verbs):
+    """A prepared statement. Close it, or use it in `async with`.
+
+    Attributes:
+        sql: its text.
+        parameters: how many parameters it takes, or their names.
+    """
+
+    def __init__(self, session: Session, sql: str, prepared: protocol.Prepared) -> None:
+        self._session = session
+        self._executor = session._executor
+        self._settings = session._settings
+        self._handle: protocol.Handle | None = prepared.statement
+        self.sql = sql
+        self.parameters = prepared.parameters
+
+    async def execute(self, params: Parameters = None, *, timeout: float | None = None) -> int:
+        """Runs the statement and returns how many rows it changed; see `DB.execute`."""
+        return await self._execute(self._target(), params, timeout)
+
+    @overload
+    def query(self, params: Parameters = None, *, timeout: float | None = None) -> Query[Row]: ...
+    @overload
+    def query(self, params: Parameters = None, *, into: type[T], timeout: float | None = None) -> Query[T]: ...
+    def query(
+        self, params: Parameters = None, *, into: type[T] | None = None, timeout: float | None = None
+    ) -> Query[Any]:
+        """Makes a query of the statement; see `DB.query`."""
+        return self._query(self._target(), params, into, timeout)
+
+    @overload
+    async def query_one(self, params: Parameters = None, *, timeout: float | None = None) -> Row | None: ...
+    @overload
+    async def query_one(
+        self, params: Parameters = None, *, into: type[T], timeout: float | None = None
+    ) -> T | None: ...
+    async def query_one(
+        self, params: Parameters = None, *, into: type[T] | None = None, timeout: float | None = None
+    ) -> Any:
+        """Runs the statement and returns its first row, or None; see `DB.query`."""
+        return await self._query_one(self._query(self._target(), params, into, timeout))
+
+    async def query_value(self, params: Parameters = None, *, timeout: float | None = None) -> Any:
+        """Runs the statement and returns the first value of its first row, or None."""
+        row = await self._query_one(self._query(self._target(), params, tuple, timeout))
+        return row[0] if row else None
+
+    async def execute_many(
+        self,
+        rows: Iterable[Parameters] | AsyncIterable[Parameters],
+        *,
+        progress: Callable[[int], object] | None = None,
+        timeout: float | None = None,
+    ) -> int:
+        """Runs the statement for each row of parameters: for all of them, or for none; see `DB.execute_many`."""
+        return await self._execute_many(self._target(), rows, progress, timeout)
+
+    async def close(self) -> None:
+        """Releases the statement. May be called again."""
+        handle, self._handle = self._handle, None
+        if handle is not None and self._executor.is_open:
+            try:
+                await self._executor.submit(protocol.close(handle))
+            except ClosedError:
+                pass  # Its connection was closed before it.
+            except BaseException:
+                self._executor.post(protocol.close(handle))
+                raise
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        handle = getattr(self, "_handle", None)
+        if handle is not None and self._executor.is_open:
+            warnings.warn(
+                f"a prepared statement was not closed: {self.sql}", ResourceWarning, stacklevel=2, source=self
+            )
+            self._executor.post(protocol.close(handle))
+
+    def _target(self) -> protocol.Handle:
+        if self._handle is None:
+            raise ClosedError("the prepared statement is closed")
+        return self._handle
+
+    def _connection(self) -> protocol.Handle:
+        return self._session._connection()
+
+    @asynccontextmanager
+    async def _atomic(self) -> AsyncIterator[protocol.Handle]:
+        async with self._session._atomic() as connection:
+            yield connection

@@ -1,0 +1,177 @@
+"""What Python values become parameters, and what the engine's values become in Python.
+
+SQL to Python: INTEGER int, FLOAT float, TEXT str, BOOLEAN bool, TIMESTAMP aware datetime in UTC, JSON the decoded
+object, VECTOR `Vector`, NULL None. Python to SQL: the same, and date (midnight in UTC), UUID (text), Enum (its value),
+Decimal (a float, if that is exact), dict and list (JSON), array.array, numpy and other buffers of floats (VECTOR).
+"""
+
+from __future__ import annotations
+
+import array
+import math
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Self, SupportsFloat, TypeAlias
+from uuid import UUID
+
+from aiostoolap.core import protocol
+from aiostoolap.errors import DataError
+
+__all__ = ["Json", "Parameters", "Vector"]
+
+Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any] | None
+"""A sequence for `?` and `$1`, a mapping for `:name`, or None."""
+
+
+if TYPE_CHECKING:
+    _Floats = array.array[float]
+else:
+    _Floats = array.array  # Python 3.11 cannot subscript it.
+
+
+class Vector(_Floats):
+    """A VECTOR: 32-bit floats, with a sequence's methods and the buffer protocol (`numpy.asarray(vector)`).
+
+    Args:
+        values: numbers, or a buffer of 32-bit floats in the machine's byte order.
+    """
+
+    def __new__(cls, values: Iterable[SupportsFloat] | bytes = ()) -> Self:
+        floats = values if isinstance(values, bytes) else map(float, values)
+        return super().__new__(cls, "f", floats)  # type: ignore[return-value]  # the stubs say array, but it is a cls
+
+    def __init__(self, values: Iterable[SupportsFloat] | bytes = ()) -> None:
+        """Does nothing: `__new__` has made it."""
+
+    @classmethod
+    def from_little_endian(cls, data: bytes) -> Vector:
+        """Makes a vector of 32-bit floats as the engine keeps them."""
+        vector = cls(data)
+        if sys.byteorder == "big":
+            vector.byteswap()
+        return vector
+
+    def __repr__(self) -> str:
+        return f"Vector({self.tolist()})"
+
+    def __reduce_ex__(self, protocol: Any) -> tuple[type[Vector], tuple[bytes]]:
+        return Vector, (self.tobytes(),)
+
+
+class Json:
+    """A parameter that is JSON whatever its type: `Json([1, 2])`, `Json("text")`, `Json(None)`.
+
+    Args:
+        value: anything that JSON can say.
+    """
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+_PLAIN = frozenset({type(None), bool, int, float, str})
+
+
+def adapt(parameters: Parameters) -> list[Any] | dict[str, Any] | Sequence[Any] | None:
+    """Makes parameters into what the protocol can say.
+
+    Raises:
+        DataError: a value cannot be a parameter; the message names it.
+    """
+    if parameters is None:
+        return None
+    if isinstance(parameters, Mapping):
+        return {_name(name): _value(value, name) for name, value in parameters.items()}
+    if isinstance(parameters, str | bytes | bytearray) or not isinstance(parameters, Sequence):
+        raise DataError(
+            f"parameters are a sequence or a mapping, not {type(parameters).__name__}: write (value,) for a single one"
+        )
+    if _PLAIN.issuperset(map(type, parameters)):
+        return parameters
+    return [_value(value, index) for index, value in enumerate(parameters, 1)]
+
+
+def _name(name: object) -> str:
+    if isinstance(name, str):
+        return name.removeprefix(":")
+    raise DataError(f"the names of parameters are text, not {type(name).__name__}")
+
+
+def _value(value: Any, place: object) -> Any:
+    if type(value) in _PLAIN:
+        return value
+    for kind, convert in _CONVERTERS:
+        if isinstance(value, kind):
+            try:
+                return convert(value)
+            except DataError as error:
+                raise DataError(f"parameter {place}: {error}") from None
+    if (vector := _buffer(value)) is not None:
+        return vector
+    raise DataError(
+        f"parameter {place}: {type(value).__name__} cannot be a parameter; convert it to int, float, str, bool, "
+        "datetime, dict, list or Vector"
+    )
+
+
+def _buffer(value: Any) -> protocol.Extension | None:
+    """A one-dimensional buffer of floats as a vector; None for anything else."""
+    try:
+        view = memoryview(value)
+    except TypeError:
+        return None
+    if view.ndim != 1 or view.format not in ("f", "d"):
+        return None
+    return _vector(array.array("f", view.tolist()))
+
+
+def _vector(floats: array.array[float]) -> protocol.Extension:
+    if sys.byteorder == "big":
+        floats = array.array("f", floats)
+        floats.byteswap()
+    return protocol.vector(floats.tobytes())
+
+
+def _datetime(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise DataError("a datetime without a time zone: give it one, such as tzinfo=datetime.UTC")
+    return value
+
+
+def _decimal(value: Decimal) -> float:
+    number = float(value)
+    if math.isfinite(number) and Decimal(number) == value:
+        return number
+    raise DataError(f"Decimal('{value}') is not exact as a FLOAT; pass float(value) or str(value)")
+
+
+def _refuse(advice: str) -> Callable[[Any], Any]:
+    def convert(value: Any) -> Any:
+        raise DataError(f"{type(value).__name__} cannot be a parameter; {advice}")
+
+    return convert
+
+
+# The order matters: datetime is a date, an IntEnum is an int.
+_CONVERTERS: tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...] = (
+    (Enum, lambda value: _value(value.value, f"{type(value).__name__}.{value.name}")),
+    (bool, bool),
+    (int, int),
+    (float, float),
+    (str, str.__str__),
+    (datetime, _datetime),
+    (date, lambda value: datetime(value.year, value.month, value.day, tzinfo=UTC)),
+    (UUID, str),
+    (Decimal, _decimal),
+    (Json, lambda value: protocol.json(value.value)),
+    (dict, protocol.json),
+    (list, protocol.json_list),
+    (tuple, protocol.json_list),
+    (Vector, _vector),
+    ((bytes, bytearray), _refuse("the engine has no type for bytes: use bytes.hex() or base64 in a TEXT column")),
+)

@@ -1,0 +1,207 @@
+"""What runs statements: the requests behind the verbs, and where rows come from, and go to."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, overload
+
+import anyio
+
+from aiostoolap import shapes
+from aiostoolap.core import protocol
+from aiostoolap.core.executor import Executor
+from aiostoolap.errors import ClosedError, InterfaceError
+from aiostoolap.rows import Query, Row, row_shape
+from aiostoolap.values import Parameters, Vector, adapt
+
+T = TypeVar("T")
+
+_FIRST_ROWS = 256
+"""How many rows `execute_many` sends at first; then as many as fill a request of about a megabyte."""
+_REQUEST_BYTES = 1 << 20
+_ALL_ROWS = 2**32 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What holds for all sessions of an engine.
+
+    Attributes:
+        timeout: seconds for each call that gives no other; None for no limit.
+        nanoseconds: timestamps are whole nanoseconds since 1970, not datetimes.
+        decoder: decodes rows.
+    """
+
+    timeout: float | None
+    nanoseconds: bool
+    decoder: protocol.RowDecoder
+
+
+def settings(
+    timeout: float | None, timestamps: Literal["datetime", "nanoseconds"], json: Literal["object", "text"]
+) -> Settings:
+    """Checks the settings that users give.
+
+    Raises:
+        InterfaceError: one of them is unknown or out of range.
+    """
+    if timeout is not None and not (timeout > 0 and math.isfinite(timeout)):
+        raise InterfaceError(f"timeout is a number of seconds above 0 or None, not {timeout!r}")
+    if timestamps not in ("datetime", "nanoseconds"):
+        raise InterfaceError(f"timestamps is 'datetime' or 'nanoseconds', not {timestamps!r}")
+    if json not in ("object", "text"):
+        raise InterfaceError(f"json is 'object' or 'text', not {json!r}")
+    return Settings(
+        timeout, timestamps == "nanoseconds", protocol.RowDecoder(json == "text", Vector.from_little_endian)
+    )
+
+
+class Verbs:
+    """The verbs of whatever runs statements: each subclass says on which connection and which statement."""
+
+    _executor: Executor
+    _settings: Settings
+
+    def _connection(self) -> protocol.Handle:
+        """The connection that statements run on.
+
+        Raises:
+            ClosedError: it is closed.
+        """
+        raise NotImplementedError
+
+    async def _submit(self, request: protocol.Request, timeout: float | None) -> memoryview:
+        seconds = self._settings.timeout if timeout is None else timeout
+        if seconds is None:
+            return await self._executor.submit(request)
+        with anyio.fail_after(seconds):
+            return await self._executor.submit(request)
+
+    async def _execute(self, target: protocol.Target, parameters: Parameters, timeout: float | None) -> int:
+        request = protocol.execute(self._connection(), target, adapt(parameters))
+        return protocol.handle(await self._submit(request, timeout))
+
+    @overload
+    def _query(
+        self, target: protocol.Target, parameters: Parameters, into: None, timeout: float | None
+    ) -> Query[Row]: ...
+    @overload
+    def _query(
+        self, target: protocol.Target, parameters: Parameters, into: type[T] | None, timeout: float | None
+    ) -> Query[Any]: ...
+    def _query(
+        self, target: protocol.Target, parameters: Parameters, into: type[T] | None, timeout: float | None
+    ) -> Query[Any]:
+        source = _Source(self, target, parameters, timeout)
+        return Query(source, row_shape if into is None else shapes.into(into))
+
+    async def _query_one(self, query: Query[T]) -> T | None:
+        async with query as rows:
+            return await rows.fetchone()
+
+    async def _execute_many(
+        self,
+        target: protocol.Target,
+        rows: Iterable[Any] | AsyncIterable[Any],
+        progress: Callable[[int], object] | None,
+        timeout: float | None,
+    ) -> int:
+        batches = _Batches(rows)
+        first = await batches.take(_FIRST_ROWS)
+        if not first:
+            return 0
+        second = await batches.take(_FIRST_ROWS)
+        if not second:
+            affected = await self._send_many(self._connection(), target, first, timeout)
+            if progress is not None:
+                progress(len(first))
+            return affected
+        affected = sent = 0
+        async with self._atomic() as connection:
+            for rows_read in (first, second):
+                affected += await self._send_many(connection, target, rows_read, timeout)
+                sent += len(rows_read)
+            while True:
+                if progress is not None:
+                    progress(sent)
+                rows_read = await batches.take(self._many_size)
+                if not rows_read:
+                    return affected
+                affected += await self._send_many(connection, target, rows_read, timeout)
+                sent += len(rows_read)
+
+    _many_size = _FIRST_ROWS
+
+    async def _send_many(
+        self, connection: protocol.Handle, target: protocol.Target, rows: list[Any], timeout: float | None
+    ) -> int:
+        request = protocol.execute_many(connection, target, rows)
+        self._many_size = max(1, _REQUEST_BYTES * len(rows) // max(1, len(request.body)))
+        return protocol.handle(await self._submit(request, timeout))
+
+    @asynccontextmanager
+    async def _atomic(self) -> AsyncIterator[protocol.Handle]:
+        """A connection on which all that runs is one unit."""
+        raise NotImplementedError
+        yield 0
+
+
+class _Source:
+    """Where the rows of a query come from; see `rows.Source`."""
+
+    def __init__(self, verbs: Verbs, target: protocol.Target, parameters: Parameters, timeout: float | None) -> None:
+        self._verbs = verbs
+        self._target = target
+        self._parameters = parameters
+        self._timeout = timeout
+
+    async def open(self, size: int) -> protocol.Chunk:
+        verbs = self._verbs
+        request = protocol.query(
+            verbs._connection(),
+            self._target,
+            adapt(self._parameters),
+            _ALL_ROWS,
+            size,
+            verbs._settings.nanoseconds,
+        )
+        return verbs._settings.decoder.chunk(await verbs._submit(request, self._timeout))
+
+    async def fetch(self, cursor: int, rows: int, size: int) -> protocol.More:
+        body = await self._verbs._submit(protocol.fetch(cursor, rows, size), self._timeout)
+        return self._verbs._settings.decoder.more(body)
+
+    async def close(self, cursor: int) -> None:
+        with contextlib.suppress(ClosedError):  # Its connection, or the engine, was closed before it.
+            await self._verbs._executor.submit(protocol.close(cursor))
+
+    def release(self, cursor: int) -> None:
+        self._verbs._executor.post(protocol.close(cursor))
+
+
+class _Batches:
+    """Rows of an iterable or an asynchronous one, adapted, some at a time."""
+
+    def __init__(self, rows: Iterable[Any] | AsyncIterable[Any]) -> None:
+        self._iterator = iter(rows) if isinstance(rows, Iterable) else None
+        self._async_iterator = aiter(rows) if isinstance(rows, AsyncIterable) else None
+        if self._iterator is None and self._async_iterator is None:
+            raise TypeError(f"rows is an iterable or an asynchronous one, not {type(rows).__name__}")
+
+    async def take(self, count: int) -> list[Any]:
+        batch: list[Any] = []
+        if self._iterator is not None:
+            for row in self._iterator:
+                batch.append(adapt(row))
+                if len(batch) == count:
+                    break
+        elif self._async_iterator is not None:
+            async for row in self._async_iterator:
+                batch.append(adapt(row))
+                if len(batch) == count:
+                    break
+        return batch
