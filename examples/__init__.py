@@ -1,0 +1,1 @@
+"""Programs that show what aiostoolap is for; run one as `python -m examples.flights`."""
