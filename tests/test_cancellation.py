@@ -1,0 +1,209 @@
+"""Cancellation: a queued call never runs, a running one is stopped and leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+
+import pytest
+
+import aiostoolap
+from aiostoolap import DB, Engine
+
+ROWS = 60_000
+
+LONG = {
+    "cross join": "SELECT COUNT(*) FROM t a, t b WHERE a.b < b.b",
+    "hash join": "SELECT COUNT(*) FROM t a JOIN t b ON a.g = b.g JOIN t c ON b.g = c.g",
+    "sort": "SELECT a.a FROM t a JOIN t b ON a.g = b.g ORDER BY a.b, b.b DESC",
+    "group": "SELECT a.b, COUNT(*) FROM t a JOIN t b ON a.g = b.g GROUP BY a.b",
+    "insert from select": "INSERT INTO copy SELECT a.a * 100000 + b.a, b.b FROM t a JOIN t b ON a.g = b.g",
+}
+
+
+@pytest.fixture
+async def big(db: DB) -> DB:
+    await db.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT, g INTEGER)")
+    await db.execute("CREATE TABLE copy (a INTEGER PRIMARY KEY, b TEXT)")
+    await db.execute_many("INSERT INTO t VALUES (?, ?, ?)", ((n, f"text {n}", n % 50) for n in range(ROWS)))
+    return db
+
+
+@pytest.mark.parametrize("name", LONG)
+async def test_a_running_query_is_stopped(big: DB, name: str) -> None:
+    task = asyncio.create_task(big.execute(LONG[name]))
+    await asyncio.sleep(0.1)
+    assert not task.done(), "the statement is to run longer than this"
+    task.cancel()
+    begun = time.monotonic()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    # Not a benchmark: left to itself, each of these runs for many seconds.
+    assert time.monotonic() - begun < 5
+    assert await big.query_value("SELECT COUNT(*) FROM t") == ROWS
+    assert await big.query_value("SELECT COUNT(*) FROM copy") == 0
+
+
+async def test_a_queued_call_never_runs(big: DB) -> None:
+    running = asyncio.create_task(big.query_value(LONG["cross join"]))
+    await asyncio.sleep(0.05)
+    queued = [asyncio.create_task(big.execute("DELETE FROM t")) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    for task in queued:
+        task.cancel()
+    for task in queued:
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert await big.query_value("SELECT COUNT(*) FROM t") == ROWS
+
+
+async def test_a_cancelled_batch_mate_never_runs(big: DB) -> None:
+    """Calls of one batch with a long one: cancelled before their turn, by their places in the batch."""
+    async with asyncio.timeout(10):
+        tasks = [asyncio.create_task(big.query_value("SELECT 1")) for _ in range(3)]
+        tasks.append(asyncio.create_task(big.query_value(LONG["cross join"])))
+        late = [asyncio.create_task(big.execute("DELETE FROM t WHERE a = $1", (n,))) for n in range(50)]
+        await asyncio.sleep(0.05)
+        for task in late:
+            task.cancel()
+        tasks[-1].cancel()
+        results = await asyncio.gather(*tasks, *late, return_exceptions=True)
+    assert results[:3] == [1, 1, 1]
+    assert all(isinstance(result, asyncio.CancelledError) for result in results[3:])
+    assert await big.query_value("SELECT COUNT(*) FROM t") == ROWS
+
+
+async def test_cancelling_again_while_it_stops(big: DB) -> None:
+    task = asyncio.create_task(big.query_value(LONG["cross join"]))
+    await asyncio.sleep(0.05)
+    for _ in range(5):
+        task.cancel()
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await big.query_value("SELECT COUNT(*) FROM t") == ROWS
+
+
+async def test_a_stopped_write_changes_nothing(big: DB) -> None:
+    await big.execute("CREATE INDEX by_g ON t(g)")
+    state = "SELECT COUNT(*), SUM(g), SUM(a) FROM t"
+    before = await big.query(state)
+    writes = (
+        "UPDATE t SET g = g + 1",
+        "DELETE FROM t WHERE g < 40",
+        "INSERT INTO t SELECT a + 1000000, b, g FROM t",
+        "UPDATE t SET g = g + 1 WHERE a % 3 = 0 RETURNING a, b",
+    )
+    stopped = 0
+    chance = random.Random(1)
+    for write in writes * 8:
+        task = asyncio.create_task(big.execute(write))
+        await asyncio.sleep(chance.random() * 0.05)
+        task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError:
+            stopped += 1
+        else:  # It was faster, so the model starts again from there.
+            before = await big.query(state)
+            continue
+        after = await big.query(state)
+        if after != before:
+            # The reply was on its way when the task was cancelled: the write is whole.
+            before = after
+            continue
+        for g in (0, 17, 39):
+            by_index = await big.query_value("SELECT COUNT(*) FROM t WHERE g = $1", (g,))
+            assert by_index == await big.query_value("SELECT COUNT(*) FROM t WHERE g + 0 = $1", (g,))
+    assert stopped > 3
+    assert await big.execute("UPDATE t SET g = 1") == (await big.query(state))[0][0]
+
+
+async def test_a_transaction_that_was_hit_allows_only_rollback(big: DB) -> None:
+    tx = await big.begin()
+    await tx.execute("DELETE FROM t WHERE a = 1")
+    with pytest.raises(TimeoutError):
+        await tx.query_value(LONG["cross join"], timeout=0.05)
+    for use in (tx.execute("SELECT 1"), tx.commit(), tx.execute_many("DELETE FROM t WHERE a = ?", [(1,)])):
+        with pytest.raises(aiostoolap.TransactionAbortedError):
+            await use
+    await tx.rollback()
+    assert await big.query_value("SELECT COUNT(*) FROM t") == ROWS
+
+
+async def test_a_savepoint_block_that_was_hit(big: DB) -> None:
+    with pytest.raises(TimeoutError):
+        async with big.transaction() as tx:
+            await tx.execute("DELETE FROM t WHERE a = 1")
+            async with tx.savepoint():
+                await tx.query_value(LONG["cross join"], timeout=0.05)
+    assert await big.query_value("SELECT COUNT(*) FROM t") == ROWS
+
+
+async def test_execute_many_is_stopped(big: DB) -> None:
+    task = asyncio.create_task(big.execute_many("INSERT INTO copy VALUES (?, 'x')", ((n,) for n in range(3_000_000))))
+    await asyncio.sleep(0.2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await big.query_value("SELECT COUNT(*) FROM copy") == 0
+
+
+async def test_an_open_cursor_is_stopped(engine: Engine) -> None:
+    async with await engine.open_memory() as db:
+        await db.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)")
+        await db.execute_many("INSERT INTO t VALUES (?, ?)", ((n, "x" * 500) for n in range(20_000)))
+
+        async def read() -> None:
+            while True:
+                async for _ in db.query("SELECT * FROM t"):
+                    pass
+
+        for pause in range(10):
+            task = asyncio.create_task(read())
+            await asyncio.sleep(pause / 200)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        del task
+        stats = await engine.stats()
+        assert (stats.cursors, stats.transactions) == (0, 0)
+
+
+async def test_cancellations_at_random_points_leak_nothing(engine: Engine) -> None:
+    """Calls that open something, cancelled before, while and after they run."""
+    async with await engine.open_memory() as db:
+        await db.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, n INTEGER)")
+        await db.execute_many("INSERT INTO t VALUES (?, 0)", ((n,) for n in range(100)))
+        chance = random.Random(7)
+
+        async def transfer() -> None:
+            async with db.transaction() as tx:
+                await tx.execute("UPDATE t SET n = n - 1 WHERE a = $1", (chance.randrange(50),))
+                async with await tx.prepare("UPDATE t SET n = n + 1 WHERE a = $1") as statement:
+                    await statement.execute((50 + chance.randrange(50),))
+                async for _ in tx.query("SELECT * FROM t"):
+                    pass
+
+        done = cancelled = 0
+        for _ in range(1_000):
+            task = asyncio.create_task(transfer())
+            for _ in range(chance.randrange(40)):
+                await asyncio.sleep(0)
+            if chance.random() < 0.5:
+                await asyncio.sleep(chance.random() / 500)
+            task.cancel()
+            try:
+                await task
+                done += 1
+            except asyncio.CancelledError:
+                cancelled += 1
+        del task
+        assert cancelled > 200
+        assert await db.query_value("SELECT SUM(n) FROM t") == 0
+        stats = await engine.stats()
+        assert (stats.transactions, stats.statements, stats.cursors) == (0, 0, 0)

@@ -1,0 +1,128 @@
+"""The core of the interface on each kind of event loop."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import pytest
+
+import aiostoolap
+from aiostoolap import DB
+
+CROSS_JOIN = "SELECT COUNT(*) FROM t a, t b WHERE a.b < b.b"
+LOOPS: dict[str, dict[str, Any]] = {
+    "asyncio": {"backend": "asyncio"},
+    "uvloop": {"backend": "asyncio", "backend_options": {"use_uvloop": True}},
+    "trio": {"backend": "trio"},
+}
+
+
+async def statements(db: DB) -> None:
+    assert await db.query_value("SELECT COUNT(*) FROM t") == 5_000
+    assert [row.a async for row in db.query("SELECT a FROM t ORDER BY a")] == list(range(5_000))
+    async with db.query("SELECT a FROM t ORDER BY a") as rows:
+        assert await rows.fetchmany(2) == [(0,), (1,)]
+    async with await db.prepare("SELECT b FROM t WHERE a = ?") as statement:
+        assert await statement.query_value((7,)) == "b7"
+    with pytest.raises(aiostoolap.ProgrammingError):
+        await db.query("SELECT nothing")
+
+
+async def transactions(db: DB) -> None:
+    async with db.transaction() as tx:
+        await tx.execute("DELETE FROM t WHERE a < 10")
+        async with tx.savepoint():
+            await tx.execute("DELETE FROM t WHERE a < 20")
+    assert await db.query_value("SELECT COUNT(*) FROM t") == 4_980
+    with pytest.raises(ZeroDivisionError):
+        async with db.transaction() as tx:
+            await tx.execute("DELETE FROM t")
+            raise ZeroDivisionError
+    assert await db.query_value("SELECT COUNT(*) FROM t") == 4_980
+
+
+async def many_tasks(db: DB) -> None:
+    found: dict[int, str] = {}
+
+    async def look(key: int) -> None:
+        found[key] = await db.query_value("SELECT b FROM t WHERE a = $1", (key,))
+
+    async with anyio.create_task_group() as tasks:
+        for key in range(500):
+            tasks.start_soon(look, key)
+    assert found == {key: f"b{key}" for key in range(500)}
+
+
+async def timeout(db: DB) -> None:
+    with pytest.raises(TimeoutError):
+        await db.query(CROSS_JOIN, timeout=0.05)
+    await statements(db)
+
+
+async def cancelled_while_running(db: DB) -> None:
+    with anyio.move_on_after(0.05) as scope:
+        await db.query(CROSS_JOIN)
+    assert scope.cancelled_caught
+    await statements(db)
+
+
+async def cancelled_while_queued(db: DB) -> None:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(db.query_value, CROSS_JOIN)
+        await anyio.sleep(0.02)
+        tasks.start_soon(db.execute, "DELETE FROM t")
+        await anyio.sleep(0.02)
+        tasks.cancel_scope.cancel()
+    await statements(db)
+
+
+async def cancelled_in_a_transaction(db: DB) -> None:
+    with anyio.move_on_after(0.05):
+        async with db.transaction() as tx:
+            await tx.execute("DELETE FROM t WHERE a < 10")
+            await tx.query_value(CROSS_JOIN)
+    await statements(db)
+
+
+async def cancelled_before(db: DB) -> None:
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await db.execute("DELETE FROM t")
+    assert scope.cancelled_caught
+    await statements(db)
+
+
+async def shielded(db: DB) -> None:
+    with anyio.CancelScope() as outer:
+        outer.cancel()
+        with anyio.CancelScope(shield=True):
+            await statements(db)
+    assert not math.isnan(await db.query_value("SELECT 1.5"))
+
+
+SCENARIOS: list[Callable[[DB], Awaitable[None]]] = [
+    statements,
+    transactions,
+    many_tasks,
+    timeout,
+    cancelled_while_running,
+    cancelled_while_queued,
+    cancelled_in_a_transaction,
+    cancelled_before,
+    shielded,
+]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
+@pytest.mark.parametrize("loop", LOOPS)
+def test_loop(loop: str, scenario: Callable[[DB], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with aiostoolap.connect() as db:
+            await db.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)")
+            await db.execute_many("INSERT INTO t VALUES (?, ?)", ((n, f"b{n}") for n in range(5_000)))
+            await scenario(db)
+
+    anyio.run(main, **LOOPS[loop])

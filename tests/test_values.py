@@ -1,0 +1,152 @@
+"""Parameters: all that Python has goes there and back, or is refused with a reason."""
+
+from __future__ import annotations
+
+import enum
+import math
+import uuid
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import aiostoolap
+from aiostoolap import DB, Json, Vector
+from aiostoolap.values import adapt
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+INTEGER = st.integers(-(2**63), 2**63 - 1)
+TIMESTAMP = st.datetimes(
+    datetime(1677, 9, 22),  # hypothesis adds the time zone
+    datetime(2262, 4, 11),  # hypothesis adds the time zone
+    timezones=st.just(UTC),
+)
+SCALAR = st.one_of(st.none(), st.booleans(), INTEGER, st.floats(allow_nan=False), TEXT, TIMESTAMP)
+JSON = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(-(2**53), 2**53), st.floats(allow_nan=False, allow_infinity=False), TEXT
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(TEXT, inner, max_size=4)),
+    max_leaves=10,
+)
+
+
+def same(a: object, b: object) -> bool:
+    return type(a) is type(b) and a == b
+
+
+@given(values=st.lists(SCALAR, min_size=1, max_size=20))
+@settings(max_examples=200)
+async def test_round_trip_of_scalars(db: DB, values: list[Any]) -> None:
+    marks = ", ".join("?" * len(values))
+    row = await db.query_one(f"SELECT {marks}", values)
+    assert row is not None
+    assert all(map(same, row, values))
+
+
+@given(value=st.one_of(st.dictionaries(TEXT, JSON, max_size=4), st.builds(Json, JSON)))
+@settings(max_examples=150)
+async def test_round_trip_of_json(db: DB, value: Any) -> None:
+    expected = value.value if isinstance(value, Json) else value
+    assert await db.query_value("SELECT $1", (value,)) == expected
+
+
+@given(rows=st.lists(st.tuples(TEXT, INTEGER, st.floats(allow_nan=False), TIMESTAMP, st.booleans()), max_size=30))
+@settings(max_examples=50)
+async def test_round_trip_through_a_table(db: DB, rows: list[tuple[Any, ...]]) -> None:
+    await db.execute_script(
+        "DROP TABLE IF EXISTS t;"
+        "CREATE TABLE t (n INTEGER PRIMARY KEY, a TEXT, b INTEGER, c FLOAT, d TIMESTAMP, e BOOLEAN)"
+    )
+    await db.execute_many("INSERT INTO t VALUES (?, ?, ?, ?, ?, ?)", [(n, *row) for n, row in enumerate(rows)])
+    assert await db.query("SELECT a, b, c, d, e FROM t ORDER BY n", into=tuple) == rows
+
+
+async def test_not_a_number(db: DB) -> None:
+    assert math.isnan(await db.query_value("SELECT $1", (math.nan,)))
+
+
+async def test_large_text(db: DB) -> None:
+    text = "\N{SNOWMAN}" * (8 << 20)
+    assert await db.query_value("SELECT $1", (text,)) == text
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    WHEN = date(2020, 1, 1)
+
+
+class Number(enum.IntEnum):
+    ONE = 1
+
+
+class Name(str):
+    __slots__ = ()
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (date(2024, 2, 29), datetime(2024, 2, 29, tzinfo=UTC)),
+        (uuid.UUID(int=7), "00000000-0000-0000-0000-000000000007"),
+        (Colour.RED, "red"),
+        (Colour.WHEN, datetime(2020, 1, 1, tzinfo=UTC)),
+        (Number.ONE, 1),
+        (Name("x"), "x"),
+        (Decimal("0.5"), 0.5),
+        (Json("text"), "text"),
+        (Json(None), None),
+        (Json([1]), [1]),
+        ([1, "a"], '[1,"a"]'),
+        ({"when": datetime(2020, 1, 1, tzinfo=UTC)}, {"when": "2020-01-01T00:00:00Z"}),
+    ],
+)
+async def test_converted(db: DB, value: Any, expected: object) -> None:
+    assert await db.query_value("SELECT $1", (value,)) == expected
+    assert await db.query_value("SELECT :v", {"v": value}) == expected
+    assert await db.query_value("SELECT :v", {":v": value}) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (2**63, "64 bits"),
+        (-(2**63) - 1, "64 bits"),
+        (2**64, "64 bits"),
+        ("\ud800", "surrogate"),
+        (datetime(2024, 1, 1), "time zone"),  # what the test is about
+        (datetime(1600, 1, 1, tzinfo=UTC), "1677"),
+        (date(3000, 1, 1), "2262"),
+        (b"x", "bytes"),
+        (bytearray(b"x"), "bytes"),
+        (Decimal("0.1"), "not exact"),
+        (Decimal("NaN"), "not exact"),
+        (Decimal("Infinity"), "not exact"),
+        (timedelta(1), "timedelta"),
+        (time(1), "time cannot"),
+        (object(), "object cannot"),
+        ({1, 2}, "set cannot"),
+        (Json(object()), "JSON"),
+        ({"a": object()}, "JSON"),
+        (Vector(range(70_000)), "65535"),
+        (Json("\ud800"), "surrogate"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_refused(db: DB, value: Any, reason: str) -> None:
+    for parameters in ((1, value), {"a": 1, "b": value}):
+        sql = "SELECT ?, ?" if isinstance(parameters, tuple) else "SELECT :a, :b"
+        with pytest.raises(aiostoolap.DataError, match=reason) as caught:
+            await db.query(sql, parameters)
+        place = "2" if isinstance(parameters, tuple) else "b"
+        assert f"parameter {place}" in str(caught.value) or caught.value.code is None
+    assert await db.query_value("SELECT 1") == 1
+
+
+@pytest.mark.parametrize("parameters", ["text", b"bytes", 7, {1, 2}, {1: 2}])
+def test_parameters_are_a_sequence_or_a_mapping(parameters: Any) -> None:
+    with pytest.raises(aiostoolap.DataError, match=r"write \(value,\)|names of parameters"):
+        adapt(parameters)
