@@ -237,7 +237,12 @@ impl Session {
             .iter()
             .filter_map(|(handle, object)| object.owner().is_none().then_some(*handle))
             .collect();
-        roots.into_iter().map(|handle| self.close(handle)).fold(Ok(()), |first, next| first.and(next))
+        let mut outcome = Ok(());
+        for handle in roots {
+            let closed = self.close(handle);
+            outcome = outcome.and(closed);
+        }
+        outcome
     }
 
     /// Closes an object and all that was made from it. Transactions are rolled back; the last connection of a database
