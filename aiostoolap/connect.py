@@ -26,6 +26,7 @@ class _Connecting:
         self._engine = engine
         self._name = name
         self._db: DB | None = None
+        self._used = False
 
     def __await__(self) -> Generator[Any, Any, DB]:
         return self._open().__await__()
@@ -41,6 +42,9 @@ class _Connecting:
             await self._db.close()
 
     async def _open(self) -> DB:
+        if self._used:
+            raise InterfaceError("connect() makes one connection: call it again, or clone() that")
+        self._used = True
         engine = await self._engine.start()
         try:
             return await engine.open_dsn(self._name, Lease(engine.close))

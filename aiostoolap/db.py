@@ -12,7 +12,7 @@ import anyio
 
 from aiostoolap.core import protocol
 from aiostoolap.core.executor import Executor
-from aiostoolap.errors import ClosedError, Error, ProgrammingError, TransactionAbortedError
+from aiostoolap.errors import ClosedError, EngineLostError, Error, ProgrammingError, TransactionAbortedError
 from aiostoolap.session import Session
 from aiostoolap.verbs import Settings
 
@@ -25,20 +25,19 @@ _ISOLATIONS = ("read committed", "snapshot")
 
 
 class Lease:
-    """What the connections to a database share, and the last of them gives back.
+    """The engine that `connect` has made: the last of its connections closes it.
 
     Args:
-        release: gives it back: the directory's lock, or the engine.
+        release: closes it.
     """
 
     def __init__(self, release: Callable[[], Awaitable[None]]) -> None:
         self._release = release
         self._holders = 0
 
-    def take(self) -> Lease:
+    def take(self) -> None:
         """Counts one more connection."""
         self._holders += 1
-        return self
 
     async def give(self) -> None:
         """Counts one less."""
@@ -54,11 +53,19 @@ class DB(Session):
     it in `async with`.
     """
 
-    def __init__(self, executor: Executor, settings: Settings, handle: protocol.Handle, lease: Lease) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        settings: Settings,
+        handle: protocol.Handle,
+        hold: protocol.Hold | None,
+        lease: Lease | None,
+    ) -> None:
         self._executor = executor
         self._settings = settings
         self._handle: protocol.Handle | None = handle
-        self._lease = lease.take()
+        self._hold = hold
+        self._lease = lease
 
     async def begin(self, isolation: Isolation | None = None) -> Tx:
         """Begins a transaction; end it with `commit` or `rollback`. `transaction` does that by itself.
@@ -89,8 +96,15 @@ class DB(Session):
 
     async def clone(self) -> DB:
         """Another connection to the same database, closed on its own; the database closes with the last one."""
-        body = await self._executor.submit(protocol.clone(self._connection()))
-        return DB(self._executor, self._settings, protocol.handle(body), self._lease)
+        if self._lease is not None:
+            self._lease.take()
+        try:
+            body = await self._executor.submit(protocol.clone(self._connection(), self._hold))
+        except BaseException:
+            if self._lease is not None:
+                await self._lease.give()
+            raise
+        return DB(self._executor, self._settings, protocol.handle(body), self._hold, self._lease)
 
     async def close(self) -> None:
         """Closes the connection, and what was made from it: open transactions roll back. May be called again.
@@ -101,11 +115,11 @@ class DB(Session):
         handle, self._handle = self._handle, None
         if handle is None:
             return
-        with anyio.CancelScope(shield=True):
-            try:
-                if self._executor.is_open:
-                    await self._executor.submit(protocol.close(handle))
-            finally:
+        try:
+            with suppress(ClosedError, EngineLostError):  # The engine has ended before it.
+                await self._executor.submit(protocol.close(handle, self._hold))
+        finally:
+            if self._lease is not None:
                 await self._lease.give()
 
     async def checkpoint(self) -> None:
@@ -176,8 +190,8 @@ class DB(Session):
     def __del__(self) -> None:
         handle = getattr(self, "_handle", None)
         if handle is not None and self._executor.is_open:
+            self._executor.post(protocol.close(handle, self._hold))
             warnings.warn("a connection was not closed", ResourceWarning, stacklevel=2, source=self)
-            self._executor.post(protocol.close(handle))
 
 
 class Tx(Session):
@@ -269,19 +283,23 @@ class Tx(Session):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._handle is None or not self._executor.is_open:
+        if self._handle is None:
             return
         try:
-            with suppress(ClosedError):
-                await (self.commit() if error is None else self.rollback())
-        except BaseException:
-            self._release()  # Which rolls back.
-            raise
+            if error is not None:
+                with suppress(ClosedError, EngineLostError):  # It is rolled back by that.
+                    await self.rollback()
+            else:
+                await self.commit()
+        except ClosedError as failure:
+            if failure.code != "transaction_ended":  # By COMMIT or ROLLBACK as SQL.
+                raise
+        finally:
+            self._release()
 
     def __del__(self) -> None:
         handle = getattr(self, "_handle", None)
         if handle is not None and self._executor.is_open:
-            warnings.warn(
-                "a transaction was neither committed nor rolled back", ResourceWarning, stacklevel=2, source=self
-            )
             self._executor.post(protocol.close(handle))
+            message = "a transaction was neither committed nor rolled back"
+            warnings.warn(message, ResourceWarning, stacklevel=2, source=self)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import os
 import warnings
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import anyio
-import anyio.to_thread
 
 from aiostoolap import dsn
 from aiostoolap.core import protocol
@@ -108,13 +108,14 @@ class Engine:
                 f"memory_limit is from {_SMALLEST_LIMIT} to {_LARGEST_LIMIT} bytes, not {memory_limit}"
             )
         for name, every in (("checkpoint_every", checkpoint_every), ("vacuum_every", vacuum_every)):
-            if every is not None and every <= 0:
+            if every is not None and not (every > 0 and math.isfinite(every)):
                 raise InterfaceError(f"{name} is a number of seconds above 0 or None, not {every}")
         self._wasm = None if wasm is None else Path(wasm).absolute()
         self._memory_limit = memory_limit
         self._settings = settings(timeout, timestamps, json)
         self._maintenance = Maintenance(checkpoint_every if root is not None else None, vacuum_every)
         self._executor: Executor | None = None
+        self._starting = anyio.Lock()
         self._version = ""
         self._locks = Locks(self._root)
 
@@ -143,8 +144,7 @@ class Engine:
         Warns:
             RecoveryWarning: the engine had to repair or to skip something.
         """
-        parsed = dsn.parse(name)
-        return await self.open_dsn(parsed, Lease(lambda: self._unlock(parsed.folder)))
+        return await self.open_dsn(dsn.parse(name))
 
     async def open_memory(self) -> DB:
         """Opens an in-memory database of its own."""
@@ -163,16 +163,18 @@ class Engine:
         Raises:
             InterfaceError: the engine's module cannot be used.
         """
-        if self._executor is None:
-            # Nothing of it refers to the engine, which can so be collected, and warn, while its thread runs.
-            start = functools.partial(_start_runtime, self._wasm, self._root)
-            self._executor = Executor(start, self._maintenance, _print, self._locks.release_all)
-            try:
-                self._version = protocol.engine_version(await self._executor.submit(protocol.versions()))
-                await self._executor.submit(protocol.set_memory_limit(min(self._memory_limit, 2**32 - 1)))
-            except BaseException:
-                self._executor.stop()
-                raise
+        async with self._starting:
+            if self._executor is None:
+                # Nothing of it refers to the engine, which can so be collected, and warn, while its thread runs.
+                start = functools.partial(_start_runtime, self._wasm, self._root)
+                executor = Executor(start, self._maintenance, _print, self._locks.release_all)
+                try:
+                    self._version = protocol.engine_version(await executor.submit(protocol.versions()))
+                    await executor.submit(protocol.set_memory_limit(min(self._memory_limit, 2**32 - 1)))
+                except BaseException:
+                    executor.stop()
+                    raise
+                self._executor = executor
         return self
 
     async def close(self) -> None:
@@ -198,32 +200,28 @@ class Engine:
     def __del__(self) -> None:
         executor = getattr(self, "_executor", None)
         if executor is not None and executor.is_open:
-            warnings.warn("an engine was not closed", ResourceWarning, stacklevel=2, source=self)
             executor.stop()
+            warnings.warn("an engine was not closed", ResourceWarning, stacklevel=2, source=self)
 
     def _running(self) -> Executor:
         if self._executor is None:
             raise ClosedError("the engine has not been started: use `async with Engine(...) as engine`")
         return self._executor
 
-    async def open_dsn(self, name: dsn.Dsn, lease: Lease) -> DB:
-        """Opens a database by its parsed name, for a connection that gives back `lease` when it closes."""
+    async def open_dsn(self, name: dsn.Dsn, lease: Lease | None = None) -> DB:
+        """Opens a database by its parsed name, for a connection that gives `lease` back when it closes."""
         executor = self._running()
-        if name.folder is not None:
-            await anyio.to_thread.run_sync(self._locks.acquire, name.folder)
+        hold = None if name.folder is None else self._locks.hold(name.folder)
+        handle, printed = protocol.opened(await executor.submit(protocol.open_database(name.text, hold)))
+        db = DB(executor, self._settings, handle, hold, lease)
+        if lease is not None:
+            lease.take()
         try:
-            body = await executor.submit(protocol.open_database(name.text))
-        except BaseException:
-            with anyio.CancelScope(shield=True):
-                await self._unlock(name.folder)
+            _report(printed)
+        except BaseException:  # Warnings are errors here.
+            await db.close()
             raise
-        handle, printed = protocol.opened(body)
-        _report(printed)
-        return DB(executor, self._settings, handle, lease)
-
-    async def _unlock(self, folder: PurePosixPath | None) -> None:
-        if folder is not None:
-            await anyio.to_thread.run_sync(self._locks.release, folder)
+        return db
 
 
 def _start_runtime(wasm: Path | None, root: Path | None) -> Runtime:

@@ -9,6 +9,7 @@ import threading
 import weakref
 from pathlib import Path, PurePosixPath
 
+from aiostoolap.core.protocol import Hold
 from aiostoolap.errors import DatabaseLockedError, InterfaceError, OperationalError
 
 __all__: list[str] = []
@@ -61,11 +62,17 @@ class Locks:
                 self._held[folder] = DirectoryLock(path)
             self._counts[folder] = self._counts.get(folder, 0) + 1
 
+    def hold(self, folder: PurePosixPath) -> Hold:
+        """What a connection to a directory holds."""
+        return Hold(lambda: self.acquire(folder), lambda: self.release(folder))
+
     def release(self, folder: PurePosixPath) -> None:
         """Counts one connection less; the last one lets others in."""
         with self._guard:
-            self._counts[folder] = self._counts.get(folder, 1) - 1
-            if self._counts[folder] <= 0 and folder in self._held:
+            count = self._counts.pop(folder, 1) - 1
+            if count > 0:
+                self._counts[folder] = count
+            elif folder in self._held:
                 self._held.pop(folder).release()
 
     def release_all(self) -> None:
@@ -97,15 +104,17 @@ class DirectoryLock:
             holder = _holder(self._descriptor)
             self.release()
             raise DatabaseLockedError(f"{folder} is open in {holder}", "database_locked") from None
-        os.truncate(self._descriptor, 0)
-        os.write(self._descriptor, str(os.getpid()).encode())
+        with contextlib.suppress(OSError):  # Who holds it is good to know, but no condition.
+            os.truncate(self._descriptor, 0)
+            os.write(self._descriptor, str(os.getpid()).encode())
         _all_held.add(self)
 
     def release(self) -> None:
         """Lets others in. May be called again."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            os.close(descriptor)
+            with contextlib.suppress(OSError):  # Somebody has closed it for us.
+                os.close(descriptor)
 
 
 def _lock(descriptor: int) -> None:

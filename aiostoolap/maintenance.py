@@ -48,7 +48,11 @@ class _Task:
         begun = time.monotonic()
         error = None
         for request in self._requests:
-            reply = submit(request)
+            try:
+                reply = submit(request)
+            except errors.MemoryLimitError as failure:
+                error = str(failure)
+                break
             if not reply.ok:
                 error = str(errors.from_reply(*protocol.failure(reply.body)))
                 break
@@ -58,7 +62,7 @@ class _Task:
             self.state = TaskState(state.every, state.runs + 1, 0, seconds, None)
         else:
             self.state = TaskState(state.every, state.runs, state.failures + 1, seconds, error)
-        pause = min(state.every * 2**self.state.failures, max(state.every, _LONGEST_BACKOFF))
+        pause = min(state.every * 2 ** min(self.state.failures, 20), max(state.every, _LONGEST_BACKOFF))
         self.due = time.monotonic() + pause
 
 

@@ -6,12 +6,12 @@ import functools
 import operator
 import warnings
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, SupportsIndex, TypeVar, overload
 
 from aiostoolap.core.protocol import Chunk, More
-from aiostoolap.errors import ClosedError, ProgrammingError
+from aiostoolap.errors import ClosedError, InterfaceError, ProgrammingError
 
 __all__ = ["Query", "Result", "Row", "Rows"]
 
@@ -115,15 +115,6 @@ class Source(Protocol):
         """Closes a cursor without waiting."""
 
 
-async def _fetch(source: Source, cursor: int, rows: int, size: int) -> More:
-    """Further rows; a cursor that fails is closed."""
-    try:
-        return await source.fetch(cursor, rows, size)
-    except BaseException:
-        source.release(cursor)
-        raise
-
-
 class Query(Generic[RowT]):
     """A query that has not run yet: what to do with it says how its rows come.
 
@@ -141,15 +132,9 @@ class Query(Generic[RowT]):
         return self._all().__await__()
 
     async def _all(self) -> Result[RowT]:
-        chunk = await self._source.open(_CHUNK_BYTES)
-        make = self._shape(chunk.columns)
-        rows = make(chunk.rows, 0)
-        cursor = chunk.cursor
-        while cursor:
-            more = await _fetch(self._source, cursor, _ALL_ROWS, _CHUNK_BYTES)
-            rows += make(more.rows, len(rows))
-            cursor = more.cursor
-        return Result(chunk.columns, rows, chunk.affected)
+        rows = Rows(self._source, self._shape, _CHUNK_BYTES)
+        found = await rows.fetchall()
+        return Result(rows.columns, found, rows.rows_affected)
 
     def __aiter__(self) -> AsyncIterator[RowT]:
         self._ran = True
@@ -177,13 +162,16 @@ class Rows(Generic[RowT]):
     An iteration that is left early releases the cursor when the object goes away; `async with` does it at once.
     """
 
-    def __init__(self, source: Source, shape: Shape[RowT]) -> None:
+    def __init__(self, source: Source, shape: Shape[RowT], size: int = _STREAM_BYTES) -> None:
         self._source = source
         self._shape = shape
+        self._size = size
         self._buffer: deque[RowT] = deque()
         self._columns: tuple[str, ...] | None = None
+        self._affected = 0
         self._cursor = 0
         self._count = 0
+        self._fetching = False
         self._closed = False
 
     @property
@@ -197,13 +185,53 @@ class Rows(Generic[RowT]):
             raise ProgrammingError("the query has not run yet")
         return self._columns
 
+    @property
+    def rows_affected(self) -> int:
+        """How many rows an INSERT, UPDATE or DELETE with RETURNING changed."""
+        return self._affected
+
     async def open(self) -> None:
-        """Runs the query, if it has not run yet."""
+        """Runs the query, if it has not run yet.
+
+        Raises:
+            ClosedError: the cursor is closed, or has failed before.
+            InterfaceError: another task is fetching from it.
+        """
         if self._columns is None:
-            chunk = await self._source.open(_STREAM_BYTES)
-            self._columns, self._cursor = chunk.columns, chunk.cursor
-            self._make = self._shape(chunk.columns)
-            self._take(chunk.rows)
+            await self._exchange(self._open())
+
+    async def _open(self) -> None:
+        chunk = await self._source.open(self._size)
+        self._columns, self._cursor, self._affected = chunk.columns, chunk.cursor, chunk.affected
+        self._make = self._shape(chunk.columns)
+        self._take(chunk.rows)
+
+    async def _fetch(self, rows: int) -> None:
+        more = await self._source.fetch(self._cursor, rows, self._size)
+        self._cursor = more.cursor
+        self._take(more.rows)
+
+    async def _exchange(self, step: Coroutine[Any, Any, None]) -> None:
+        """Runs a step alone; one that fails closes the cursor, for what it would have brought is lost."""
+        try:
+            if self._closed:
+                raise ClosedError("the cursor is closed")
+            if self._fetching:
+                raise InterfaceError("another task is fetching from this cursor; give each task its own")
+        except InterfaceError:
+            step.close()
+            raise
+        self._fetching = True
+        try:
+            await step
+        except BaseException:
+            self._closed = True
+            cursor, self._cursor = self._cursor, 0
+            if cursor:
+                self._source.release(cursor)
+            raise
+        finally:
+            self._fetching = False
 
     async def fetchone(self) -> RowT | None:
         """The next row, or None after the last.
@@ -245,11 +273,7 @@ class Rows(Generic[RowT]):
         cursor, self._cursor, self._closed = self._cursor, 0, True
         self._buffer.clear()
         if cursor:
-            try:
-                await self._source.close(cursor)
-            except BaseException:
-                self._source.release(cursor)
-                raise
+            await self._source.close(cursor)
 
     def __aiter__(self) -> AsyncIterator[RowT]:
         return self
@@ -271,15 +295,11 @@ class Rows(Generic[RowT]):
 
     async def _fill(self, rows: int) -> bool:
         """Fetches further rows; false if there are none."""
-        if self._closed:
-            raise ClosedError("the cursor is closed")
         before = len(self._buffer)
-        await self.open()
+        if self._columns is None or self._closed or self._fetching:
+            await self._exchange(self._open())
         while self._cursor and len(self._buffer) == before:
-            cursor, self._cursor = self._cursor, 0
-            more = await _fetch(self._source, cursor, rows, _STREAM_BYTES)
-            self._cursor = more.cursor
-            self._take(more.rows)
+            await self._exchange(self._fetch(rows))
         return len(self._buffer) > before
 
     def _take(self, rows: list[tuple[Any, ...]]) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from aiostoolap.core import protocol
-from aiostoolap.errors import ClosedError
+from aiostoolap.errors import ClosedError, EngineLostError
 from aiostoolap.rows import Query, Row
 from aiostoolap.values import Parameters
 from aiostoolap.verbs import Verbs
@@ -187,13 +187,8 @@ class Statement(Verbs):
         """Releases the statement. May be called again."""
         handle, self._handle = self._handle, None
         if handle is not None and self._executor.is_open:
-            try:
+            with suppress(ClosedError, EngineLostError):  # Its connection, or the engine, has ended before it.
                 await self._executor.submit(protocol.close(handle))
-            except ClosedError:
-                pass  # Its connection was closed before it.
-            except BaseException:
-                self._executor.post(protocol.close(handle))
-                raise
 
     async def __aenter__(self) -> Self:
         return self
@@ -206,10 +201,9 @@ class Statement(Verbs):
     def __del__(self) -> None:
         handle = getattr(self, "_handle", None)
         if handle is not None and self._executor.is_open:
-            warnings.warn(
-                f"a prepared statement was not closed: {self.sql}", ResourceWarning, stacklevel=2, source=self
-            )
             self._executor.post(protocol.close(handle))
+            message = f"a prepared statement was not closed: {self.sql}"
+            warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
 
     def _target(self) -> protocol.Handle:
         if self._handle is None:

@@ -9,12 +9,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, overload
 
-import anyio
-
 from aiostoolap import shapes
 from aiostoolap.core import protocol
 from aiostoolap.core.executor import Executor
-from aiostoolap.errors import ClosedError, InterfaceError
+from aiostoolap.errors import ClosedError, EngineLostError, InterfaceError
 from aiostoolap.rows import Query, Row, row_shape
 from aiostoolap.values import Parameters, Vector, adapt
 
@@ -75,11 +73,7 @@ class Verbs:
         raise NotImplementedError
 
     async def _submit(self, request: protocol.Request, timeout: float | None) -> memoryview:
-        seconds = self._settings.timeout if timeout is None else timeout
-        if seconds is None:
-            return await self._executor.submit(request)
-        with anyio.fail_after(seconds):
-            return await self._executor.submit(request)
+        return await self._executor.submit(request, self._settings.timeout if timeout is None else timeout)
 
     async def _execute(self, target: protocol.Target, parameters: Parameters, timeout: float | None) -> int:
         request = protocol.execute(self._connection(), target, adapt(parameters))
@@ -169,14 +163,15 @@ class _Source:
             size,
             verbs._settings.nanoseconds,
         )
-        return verbs._settings.decoder.chunk(await verbs._submit(request, self._timeout))
+        body = await verbs._submit(request, self._timeout)
+        return verbs._settings.decoder.chunk(body)
 
     async def fetch(self, cursor: int, rows: int, size: int) -> protocol.More:
         body = await self._verbs._submit(protocol.fetch(cursor, rows, size), self._timeout)
         return self._verbs._settings.decoder.more(body)
 
     async def close(self, cursor: int) -> None:
-        with contextlib.suppress(ClosedError):  # Its connection, or the engine, was closed before it.
+        with contextlib.suppress(ClosedError, EngineLostError):  # Its connection, or the engine, has ended.
             await self._verbs._executor.submit(protocol.close(cursor))
 
     def release(self, cursor: int) -> None:

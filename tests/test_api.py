@@ -551,6 +551,17 @@ async def test_large_keys(db: DB) -> None:
     assert await db.query("SELECT id FROM t ORDER BY id", into=int) == [key for key in keys if key != 2**32 + 5]
 
 
+async def test_transaction_block_that_lost_its_connection(engine: Engine) -> None:
+    async with await engine.open("memory://shared") as keeper:
+        await create_users(keeper)
+        db = await engine.open("memory://shared")
+        with pytest.raises(aiostoolap.ClosedError):
+            async with db.transaction() as tx:
+                await tx.execute("DELETE FROM users")
+                await db.close()
+        assert await keeper.query_value("SELECT COUNT(*) FROM users") == 3
+
+
 async def test_transaction_refuses_definitions(db: DB) -> None:
     async with db.transaction() as tx:
         for sql in ("CREATE TABLE t (a INTEGER)", "PRAGMA checkpoint", "SET isolation_level = 'SNAPSHOT'"):
@@ -559,6 +570,9 @@ async def test_transaction_refuses_definitions(db: DB) -> None:
         assert await tx.query_value("SELECT 1") == 1
     with pytest.raises(aiostoolap.NotSupportedError, match="execute_many"):
         await db.execute("COPY t FROM '/data/x.csv'")
+    await db.execute("CREATE TABLE t (a INTEGER)")
+    with pytest.raises(aiostoolap.NotSupportedError, match="MODIFY"):
+        await db.execute("ALTER TABLE t MODIFY COLUMN a TEXT")
 
 
 # Rows.
@@ -607,6 +621,18 @@ async def test_rows_close_releases_the_cursor(engine: Engine) -> None:
         assert isinstance(unopened, aiostoolap.Rows)
         with pytest.raises(aiostoolap.ProgrammingError, match="not run"):
             _ = unopened.columns
+
+
+async def test_a_cursor_is_for_one_task(engine: Engine) -> None:
+    async with await engine.open_memory() as db:
+        await db.execute("CREATE TABLE t (a INTEGER, b TEXT)")
+        await db.execute_many("INSERT INTO t VALUES (?, ?)", ((n, "x" * 1_000) for n in range(3_000)))
+        async with db.query("SELECT * FROM t") as rows:
+            first, second = await asyncio.gather(rows.fetchall(), rows.fetchall(), return_exceptions=True)
+            assert isinstance(first, list)
+            assert len(first) == 3_000
+            assert isinstance(second, aiostoolap.InterfaceError)
+        assert (await engine.stats()).cursors == 0
 
 
 async def test_query_that_never_runs_warns(db: DB) -> None:
@@ -767,6 +793,22 @@ async def test_query_timeout(numbers: DB) -> None:
     with pytest.raises(TimeoutError):
         await numbers.query(cross, timeout=0.05)
     assert await numbers.query_value("SELECT COUNT(*) FROM numbers") == 10_000
+
+
+async def test_timeout_of_a_write_says_what_happened(numbers: DB) -> None:
+    """TimeoutError means that nothing was changed."""
+    total = await numbers.query_value("SELECT SUM(n) FROM numbers")
+    await numbers.execute("CREATE TABLE c (n INTEGER PRIMARY KEY, v INTEGER)")
+    await numbers.execute("INSERT INTO c SELECT n, 0 FROM numbers")
+    expected = 0
+    for step in range(30):
+        try:
+            await numbers.execute("UPDATE c SET v = v + 1", timeout=0.001 * (step + 1))
+            expected += 1
+        except TimeoutError:
+            pass
+        assert await numbers.query_value("SELECT SUM(v) FROM c") == expected * 10_000
+    assert await numbers.query_value("SELECT SUM(n) FROM numbers") == total
 
 
 async def test_engine_timeout() -> None:

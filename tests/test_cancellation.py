@@ -95,13 +95,13 @@ async def test_a_stopped_write_changes_nothing(big: DB) -> None:
     writes = (
         "UPDATE t SET g = g + 1",
         "DELETE FROM t WHERE g < 40",
-        "INSERT INTO t SELECT a + 1000000, b, g FROM t",
+        "INSERT INTO t SELECT a + {next}, b, g FROM t",
         "UPDATE t SET g = g + 1 WHERE a % 3 = 0 RETURNING a, b",
     )
     stopped = 0
     chance = random.Random(1)
-    for write in writes * 8:
-        task = asyncio.create_task(big.execute(write))
+    for step, write in enumerate(writes * 8):
+        task = asyncio.create_task(big.execute(write.replace("{next}", str(10**9 * 2**step))))
         await asyncio.sleep(chance.random() * 0.05)
         task.cancel()
         try:
@@ -142,6 +142,18 @@ async def test_a_savepoint_block_that_was_hit(big: DB) -> None:
             async with tx.savepoint():
                 await tx.query_value(LONG["cross join"], timeout=0.05)
     assert await big.query_value("SELECT COUNT(*) FROM t") == ROWS
+
+
+async def test_a_fetch_that_is_stopped_closes_the_cursor(big: DB) -> None:
+    async with big.query("SELECT * FROM t") as rows:
+        await rows.fetchone()
+        task = asyncio.create_task(rows.fetchall())
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        with pytest.raises(aiostoolap.ClosedError):
+            await rows.fetchall()
 
 
 async def test_execute_many_is_stopped(big: DB) -> None:

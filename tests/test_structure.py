@@ -20,6 +20,8 @@ ORDER = [
     "core.cache",
     "core.loops",
     "core.runtime",
+    "core.calls",
+    "core.lifetime",
     "core.executor",
     "values",
     "dsn",

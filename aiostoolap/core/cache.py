@@ -52,10 +52,13 @@ def path(digest: str, compiler: str) -> Path | None:
 def store(file: Path, module: bytes) -> None:
     """Writes a compiled module; others see the whole file or none."""
     try:
-        descriptor, name = tempfile.mkstemp(dir=file.parent, suffix=".tmp")
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(module)
-        Path(name).replace(file)
+        with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+            new = Path(folder) / file.name
+            with new.open("wb") as stream:
+                stream.write(module)
+                stream.flush()
+                os.fsync(stream.fileno())
+            new.replace(file)
     except OSError as error:
         _log.warning("the compiled engine could not be cached: %s", error)
 

@@ -7,23 +7,22 @@ waited for, so that nothing goes on after the cancellation, and what its reply w
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import copy
 import itertools
 import logging
-import os
 import queue
 import threading
 import time
-import warnings
-import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
+import anyio.lowlevel
+
 from aiostoolap import errors
-from aiostoolap.core import loops, protocol
+from aiostoolap.core import lifetime, loops, protocol
+from aiostoolap.core.calls import CANCELLED, CLOSE, Call, wake
 
 if TYPE_CHECKING:
     from aiostoolap.core.runtime import Runtime
@@ -33,8 +32,8 @@ _log = logging.getLogger("aiostoolap")
 # The engine's stack lies on the thread's, see core/runtime.py.
 _THREAD_STACK = 256 << 20
 _BATCH_BYTES = 16 << 20
-_EXIT_TIME = 0.8
-"""Seconds that engines left open may take when the interpreter ends."""
+_LONGEST_WAIT = 3600.0
+"""Seconds that the thread waits at a time: its clock has a range."""
 
 
 class Chores(Protocol):
@@ -45,28 +44,6 @@ class Chores(Protocol):
 
     def run(self, submit: Callable[[protocol.Request], protocol.Reply]) -> None:
         """Does what is due."""
-
-
-class Call:
-    """A request on its way."""
-
-    __slots__ = ("abandoned", "number", "place", "reply", "request", "waiter")
-
-    def __init__(self, number: int, request: protocol.Request, waiter: loops.Waiter | None) -> None:
-        self.number = number
-        self.request = request
-        self.waiter = waiter
-        self.place: int | None = None
-        """Its place in the batch that runs; None while it is queued."""
-        self.abandoned = False
-        self.reply: protocol.Reply | errors.Error | None = None
-
-    def is_done(self) -> bool:
-        return self.reply is not None
-
-
-_CLOSE = protocol.close_all()
-_CANCELLED = errors.StatementCancelledError("the statement was cancelled before it began")
 
 
 class Executor:
@@ -101,21 +78,30 @@ class Executor:
         """Taken from the queue, by the thread alone."""
         self._closing: errors.Error | None = None
         """What calls from now on are answered."""
+        self._closers: list[Call] = []
+        """Further calls that wait for the end."""
+        self._ended = False
         self._dropping = False
         self._thread = threading.Thread(target=self._main, name="aiostoolap", daemon=True)
-        with _thread_stack(_THREAD_STACK):
+        with lifetime.thread_stack(_THREAD_STACK):
             self._thread.start()
-        _executors.add(self)
+        lifetime.register(self)
 
-    async def submit(self, request: protocol.Request) -> memoryview:
+    async def submit(self, request: protocol.Request, timeout: float | None = None) -> memoryview:
         """Runs a request and returns the body of its reply.
+
+        Args:
+            request: what to run.
+            timeout: seconds; it is stopped then.
 
         Raises:
             Error: the engine reported a failure, is closed, or is gone.
+            TimeoutError: it was stopped; one that succeeded all the same returns its reply.
         """
         # A child of a fork must hear of that, not that it has no event loop.
         self._check()
-        return await self._reply(self._enqueue(request, loops.waiter()))
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        return await self._reply(self._enqueue(request, loops.waiter()), timeout)
 
     def post(self, request: protocol.Request) -> None:
         """Has a request run whose reply nobody wants; one that comes too late is dropped."""
@@ -158,7 +144,9 @@ class Executor:
         return self._queue.qsize()
 
     def forget_parent(self) -> None:
-        """After a fork, in the child: there is no thread here."""
+        """After a fork, in the child: there is no thread here, but perhaps a lock that it held."""
+        self._lock = threading.RLock()
+        self._ended = True
         self._closing = errors.InterfaceError("the engine was made before the fork; make another one in this process")
 
     def _next_number(self) -> int:
@@ -179,19 +167,32 @@ class Executor:
         return call
 
     def _end(self, waiter: loops.Waiter | None) -> Call | None:
+        """Has the thread end, and returns a call that is answered then; None if it has ended already."""
+        call = Call(self._next_number(), CLOSE, waiter)
         with self._lock:
-            if self._closing is not None:
+            if self._ended:
                 return None
-            self._closing = errors.ClosedError("the engine is closed")
-            call = Call(self._next_number(), _CLOSE, waiter)
-            self._queue.put(call)
-            return call
+            if self._closing is None:
+                self._closing = errors.ClosedError("the engine is closed")
+                self._queue.put(call)
+            else:
+                self._closers.append(call)
+        return call
 
-    async def _reply(self, call: Call) -> memoryview:
+    async def _reply(self, call: Call, timeout: float | None = None) -> memoryview:
         waiter = call.waiter
         assert waiter is not None
+        timed_out = False
         try:
-            await waiter.wait()
+            if timeout is None:
+                await waiter.wait()
+            else:
+                with anyio.move_on_after(timeout):
+                    await waiter.wait()
+                if timed_out := not call.is_done():
+                    self._withdraw_or_stop(call)
+                    while not call.is_done():
+                        await waiter.wait()
         except GeneratorExit:
             # The loop is gone, and nobody can wait any more.
             self._abandon(call)
@@ -204,9 +205,20 @@ class Executor:
         if isinstance(reply, protocol.Reply):
             if reply.ok:
                 return reply.body
-            raise errors.from_reply(*protocol.failure(reply.body))
-        assert reply is not None
-        raise copy.copy(reply)
+            error = errors.from_reply(*protocol.failure(reply.body))
+        else:
+            assert reply is not None
+            error = copy.copy(reply)
+        if timed_out and isinstance(error, errors.StatementCancelledError):
+            raise TimeoutError(f"the statement was stopped after {timeout} s")
+        raise error
+
+    def _withdraw_or_stop(self, call: Call) -> None:
+        with self._lock:
+            call.stopped = True
+            self._stop(call)
+            if call.place is None and not call.is_done():
+                call.reply = CANCELLED
 
     def _abandon(self, call: Call) -> bool:
         """Withdraws a call that is queued, or stops it; true if it runs and its end is to be waited for."""
@@ -214,19 +226,19 @@ class Executor:
             call.abandoned = True
             if call.place is not None:
                 self._stop(call)
-            runs = call.place is not None or call.request is _CLOSE
+            runs = call.place is not None or call.request.keep
         if call.is_done():
             self._undo(call)
             return False
         return runs
 
     def _stop(self, call: Call) -> None:
-        if self._runtime is not None and call.place is not None and call.request is not _CLOSE:
+        if self._runtime is not None and call.place is not None and not call.request.keep:
             self._runtime.stop(call.place, call.number)
 
     def _undo(self, call: Call) -> None:
         """Closes what the reply to an abandoned call has opened."""
-        reply, call.reply = call.reply, _CANCELLED
+        reply, call.reply = call.reply, CANCELLED
         if isinstance(reply, protocol.Reply) and reply.ok and call.request.undo is not None:
             undo = call.request.undo(reply.body)
             if undo is not None:
@@ -236,7 +248,7 @@ class Executor:
 
     def _main(self) -> None:
         end: errors.Error = errors.ClosedError("the engine is closed")
-        closed = None
+        closed: protocol.Reply | None = None
         try:
             runtime = self._start()
             with self._lock:
@@ -248,17 +260,14 @@ class Executor:
             _log.exception("the engine's thread failed")
             end = errors.InternalError(f"the engine's thread failed: {error!r}")
         finally:
-            self._finish(end)
-            if closed is not None:
-                self._deliver([closed])
+            self._finish(end, closed)
 
-    def _serve(self, runtime: Runtime) -> tuple[Call, protocol.Reply]:
-        """Runs batches until the one that closes; returns that call, which is answered when all is freed."""
+    def _serve(self, runtime: Runtime) -> protocol.Reply:
+        """Runs batches until the one that closes; returns its reply, which is delivered when all is freed."""
         while True:
             batch = self._next_batch()
-            if batch and batch[0].request is _CLOSE:
-                self._running = []
-                return batch[0], self._run_now(runtime, _CLOSE)
+            if batch and batch[0].request is CLOSE:
+                return self._run_now(runtime, CLOSE)
             if batch:
                 self._run_batch(runtime, batch)
             self._do_chores(runtime)
@@ -275,26 +284,39 @@ class Executor:
             while len(pending) < protocol.BATCH_SIZE:
                 pending.append(self._queue.get_nowait())
         batch: list[Call] = []
-        withdrawn = []
+        withdrawn: list[tuple[Call, errors.Error]] = []
         size = 0
         with self._lock:
             while pending:
                 call = pending[0]
-                closes = call.request is _CLOSE
+                closes = call.request is CLOSE
                 size += len(call.request.body)
                 if batch and (closes or size > _BATCH_BYTES):
                     break
                 pending.popleft()
-                if (call.abandoned or self._dropping) and not closes:
-                    withdrawn.append(call)
+                if (call.abandoned or call.stopped or self._dropping) and not call.request.keep:
+                    if call.prepared:
+                        call.conclude(False)
+                    withdrawn.append((call, CANCELLED))
+                elif (refusal := self._prepare(call)) is not None:
+                    withdrawn.append((call, refusal))
                 else:
                     call.place = len(batch)
                     batch.append(call)
                 if closes:
                     break
             self._running = batch
-        self._deliver((call, _CANCELLED) for call in withdrawn)
+        self._deliver(withdrawn)
         return batch
+
+    def _prepare(self, call: Call) -> errors.Error | None:
+        try:
+            if call.request.before is not None and call.place is None and not call.prepared:
+                call.request.before()
+                call.prepared = True
+        except errors.Error as error:
+            return error
+        return None
 
     def _run_batch(self, runtime: Runtime, batch: list[Call]) -> None:
         """Runs a batch and delivers the replies; calls that were not reached wait for the next one."""
@@ -303,6 +325,8 @@ class Executor:
                 runtime.run(protocol.encode_batch((call.number, call.request.body) for call in batch))
             )
         except errors.MemoryLimitError as error:
+            for call in batch:
+                call.conclude(False)
             self._deliver((call, error) for call in batch)
             return
         left = batch[len(replies) :]
@@ -311,6 +335,8 @@ class Executor:
                 call.place = None
             self._running = []
         self._pending.extendleft(reversed(left))
+        for call, reply in zip(batch, replies, strict=False):
+            call.conclude(reply.ok)
         self._deliver(zip(batch, replies, strict=False))
         for reply in replies:
             if reply.warnings:
@@ -329,7 +355,7 @@ class Executor:
                 waiting.setdefault(call.waiter.loop, []).append(call)
         for loop, calls in waiting.items():
             try:
-                loop.post(_wake, calls)
+                loop.post(wake, calls)
             except RuntimeError:
                 # The loop is closed: nobody takes these replies.
                 for call in calls:
@@ -337,7 +363,7 @@ class Executor:
 
     def _time_to_chores(self) -> float | None:
         due = self._chores.due() if self._chores is not None else None
-        return None if due is None else max(0.0, due - time.monotonic())
+        return None if due is None else min(max(0.0, due - time.monotonic()), _LONGEST_WAIT)
 
     def _do_chores(self, runtime: Runtime) -> None:
         if self._chores is not None and self._time_to_chores() == 0:
@@ -346,55 +372,23 @@ class Executor:
     def _run_now(self, runtime: Runtime, request: protocol.Request) -> protocol.Reply:
         return protocol.decode_batch(runtime.run(protocol.encode_batch([(self._next_number(), request.body)])))[0]
 
-    def _finish(self, end: errors.Error) -> None:
-        """Answers whoever still waits, and frees the instance."""
+    def _finish(self, end: errors.Error, closed: protocol.Reply | None) -> None:
+        """Frees the instance, and answers whoever still waits."""
         with self._lock:
             if self._closing is None:
                 self._closing = end
             runtime, self._runtime = self._runtime, None
             waiting, self._running = [*self._running, *self._pending], []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                waiting.append(self._queue.get_nowait())
-        if runtime is not None:
-            runtime.close()
-        self._on_end()
-        self._deliver((call, end) for call in waiting if not call.is_done())
-
-
-def _wake(calls: list[Call]) -> None:
-    for call in calls:
-        if call.waiter is not None:
-            call.waiter.wake()
-
-
-@contextlib.contextmanager
-def _thread_stack(size: int) -> Iterator[None]:
-    with _stack_size_lock:
-        before = threading.stack_size(size)
         try:
-            yield
+            if runtime is not None:
+                runtime.close()
+            self._on_end()
         finally:
-            threading.stack_size(before)
-
-
-_stack_size_lock = threading.Lock()
-_executors: weakref.WeakSet[Executor] = weakref.WeakSet()
-
-
-def _stop_all() -> None:
-    deadline = time.monotonic() + _EXIT_TIME
-    for executor in list(_executors):
-        if executor.is_open:
-            warnings.warn("an engine was not closed before the interpreter ended", ResourceWarning, stacklevel=1)
-        executor.stop(max(0.01, deadline - time.monotonic()))
-
-
-def _forget_all() -> None:
-    for executor in list(_executors):
-        executor.forget_parent()
-
-
-atexit.register(_stop_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_all)
+            with self._lock:
+                self._ended = True
+                waiting += self._closers
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    waiting.append(self._queue.get_nowait())
+            answers = ((call, closed if closed and call.request is CLOSE else end) for call in waiting)
+            self._deliver((call, answer) for call, answer in answers if not call.is_done())

@@ -135,7 +135,9 @@ def waiter() -> Waiter:
     Raises:
         RuntimeError: no event loop runs here.
     """
-    if (trio := sys.modules.get("trio")) is not None and trio.lowlevel.in_trio_task():
+    # Another thread may be importing trio at this moment: then no task of it runs here yet.
+    in_trio_task = getattr(sys.modules.get("trio.lowlevel"), "in_trio_task", None)
+    if in_trio_task is not None and in_trio_task():
         return _TrioWaiter()
     return _AsyncioWaiter(asyncio.get_running_loop())
 

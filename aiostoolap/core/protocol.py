@@ -85,10 +85,29 @@ class Request:
     Args:
         body: the encoded request.
         undo: from the reply's body, the request that closes what the reply opened; None if it opens nothing.
+        before: called on the engine's thread before it runs; what it raises is the answer then.
+        after: called on the engine's thread when it has run, with whether it succeeded.
+        keep: it runs although its caller is cancelled: it gives something back.
     """
 
     body: bytes
     undo: Callable[[memoryview], Request | None] | None = None
+    before: Callable[[], None] | None = None
+    after: Callable[[bool], None] | None = None
+    keep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What a connection holds on the host's side as long as it is open: the lock of its directory.
+
+    Args:
+        acquire: called on the engine's thread before the connection is opened.
+        release: called there after it is closed, or could not be opened.
+    """
+
+    acquire: Callable[[], None]
+    release: Callable[[], None]
 
 
 _decode_replies = msgspec.msgpack.Decoder(list[Reply]).decode
@@ -153,16 +172,26 @@ def versions() -> Request:
     return Request(_encode((0,)))
 
 
-def open_database(dsn: str) -> Request:
-    return Request(_encode((1, dsn)), lambda body: close(opened(body)[0]))
+def open_database(dsn: str, hold: Hold | None = None) -> Request:
+    return _opening(_encode((1, dsn)), lambda body: opened(body)[0], hold)
 
 
-def clone(connection: Handle) -> Request:
-    return Request(_encode((2, connection)), _close_handle)
+def clone(connection: Handle, hold: Hold | None = None) -> Request:
+    return _opening(_encode((2, connection)), handle, hold)
 
 
-def close(anything: Handle) -> Request:
-    return Request(_encode((3, anything)))
+def close(anything: Handle, hold: Hold | None = None) -> Request:
+    after = None if hold is None else lambda _: hold.release()
+    return Request(_encode((3, anything)), after=after, keep=True)
+
+
+def _opening(body: bytes, connection: Callable[[memoryview], Handle], hold: Hold | None) -> Request:
+    def undo(reply: memoryview) -> Request:
+        return close(connection(reply), hold)
+
+    if hold is None:
+        return Request(body, undo)
+    return Request(body, undo, hold.acquire, lambda ok: None if ok else hold.release())
 
 
 def execute(connection: Handle, target: Target, parameters: Any) -> Request:
@@ -220,7 +249,7 @@ def set_memory_limit(size: int) -> Request:
 
 
 def close_all() -> Request:
-    return Request(_encode((17,)))
+    return Request(_encode((17,)), keep=True)
 
 
 def _close_handle(body: memoryview) -> Request:

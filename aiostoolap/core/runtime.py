@@ -62,8 +62,8 @@ class Runtime:
         linker.define_wasi()
         sync_type = wasmtime.FuncType([], [wasmtime.ValType.i32()])
         linker.define_func("aiostoolap", "sync_directories", sync_type, self._sync_directories)
-        exports = linker.instantiate(self._store, module).exports(self._store)
         try:
+            exports = linker.instantiate(self._store, module).exports(self._store)
             initialize = exports.get("_initialize")
             if isinstance(initialize, wasmtime.Func):
                 initialize(self._store)
@@ -73,11 +73,14 @@ class Runtime:
             self._run = _Call(self._store, _function(exports, "run"))
             self._input = _Call(self._store, _function(exports, "input"))
             memory = exports["memory"]
-            assert isinstance(memory, wasmtime.Memory)
+            if not isinstance(memory, wasmtime.Memory):
+                raise KeyError("memory")
             self._memory, self._words = _views(memory, self._store)
             self._stop_words = _function(exports, "stop_slots")(self._store) // 4
         except KeyError as error:
             raise InterfaceError(f"the module is not a build of aiostoolap's engine: {error} is missing") from None
+        except (wasmtime.WasmtimeError, wasmtime.Trap) as error:
+            raise InterfaceError(f"the module cannot be started: {error}") from None
         self._grow(_SMALLEST_INPUT)
 
     def run(self, batch: bytes) -> bytes:
@@ -186,7 +189,8 @@ def _describe(error: int | None, trap: Any) -> str:
 
 def _function(exports: Any, name: str) -> wasmtime.Func:
     function = exports[name]
-    assert isinstance(function, wasmtime.Func)
+    if not isinstance(function, wasmtime.Func):
+        raise KeyError(name)
     return function
 
 
@@ -256,6 +260,16 @@ def _digest(wasm: Path) -> str:
         return hashlib.sha256(wasm.read_bytes()).hexdigest()
     except OSError as error:
         raise InterfaceError(f"the engine's module cannot be read: {error}") from None
+
+
+def _forget_threads() -> None:
+    # After a fork: a thread of the parent may have held it.
+    global _modules_lock
+    _modules_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
 
 
 def _config() -> wasmtime.Config:

@@ -211,7 +211,7 @@ impl Engine {
             for row in 0..count {
                 let context = context(&plan, reader).map_err(|failure| failure.with("row", row))?;
                 let rows = executor
-                    .execute_with_cached_plan(&plan.cached, &context)
+                    .execute_with_cached_plan(&plan.bound(&context)?, &context)
                     .map_err(|error| Failure::from(error).with("row", row))?;
                 affected += rows.rows_affected();
             }

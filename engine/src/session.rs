@@ -306,7 +306,7 @@ impl Connection {
             Kind::Read | Kind::Write => {
                 return self
                     .run(plan.kind == Kind::Write, |executor| {
-                        take(executor.execute_with_cached_plan(&plan.cached, context)?)
+                        take(executor.execute_with_cached_plan(&plan.bound(context)?, context)?)
                     })
                     .map(Some);
             }
@@ -338,6 +338,10 @@ impl Connection {
                 let transaction = executor.begin_transaction()?;
                 let (transaction, result) = attempt(&database, &executor, transaction, call);
                 match (transaction, result) {
+                    (Some(transaction), Ok(_)) if guard::stop_asked() => {
+                        let _ = finish(&database, transaction, false);
+                        Err(Fault::Stopped.into())
+                    }
                     (Some(transaction), Ok(value)) => {
                         finish(&database, transaction, true)?;
                         Ok(value)

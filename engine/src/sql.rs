@@ -5,9 +5,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use lru::LruCache;
-use stoolap::CachedPlanRef;
-use stoolap::parser::ast::Statement;
-use stoolap::parser::{Lexer, Parser, TokenType};
+use stoolap::core::NULL_VALUE;
+use stoolap::parser::ast::{
+    AlterTableOperation, BooleanLiteral, CastExpression, Expression, FloatLiteral, IntegerLiteral,
+    NullLiteral, Statement, StringLiteral,
+};
+use stoolap::parser::{Lexer, Parser, Token, TokenType};
+use stoolap::{CachedPlanRef, ExecutionContext, SmartString, Value};
 
 use crate::errors::Failure;
 
@@ -41,8 +45,11 @@ pub enum Placeholders {
 }
 
 pub struct Plan {
+    sql: Box<str>,
     pub kind: Kind,
     pub placeholders: Placeholders,
+    /// Whether the engine would lose parameters where this statement has them, so that it is parsed with literals.
+    needs_literals: bool,
     /// Whether the statement calculates with vectors, so that a list given to it is one.
     pub uses_vectors: bool,
     pub cached: CachedPlanRef,
@@ -80,10 +87,73 @@ fn syntax(message: impl Into<String>) -> Failure {
     Failure::new("syntax_error", message)
 }
 
+impl Plan {
+    /// What to execute with these parameters.
+    pub fn bound(&self, context: &ExecutionContext) -> Result<CachedPlanRef, Failure> {
+        if !self.needs_literals {
+            return Ok(self.cached.clone());
+        }
+        let values = context.clone();
+        let mut parser = Parser::new(&self.sql);
+        parser.binder = Some(Box::new(move |name, index, token| {
+            let value = match index {
+                0 => values.get_named_param(name.trim_start_matches(':')),
+                _ => values.get_param(index),
+            };
+            literal(value.unwrap_or(&NULL_VALUE), token)
+        }));
+        let mut program = parser.parse_program().map_err(|errors| syntax(errors.to_string()))?;
+        let statement = program.statements.pop().ok_or_else(|| syntax("the statement is gone"))?;
+        Ok(unparameterized(statement))
+    }
+}
+
+fn unparameterized(statement: Statement) -> CachedPlanRef {
+    CachedPlanRef {
+        statement: Arc::new(statement),
+        has_params: false,
+        param_count: 0,
+        compiled: Arc::default(),
+        classification: Arc::default(),
+    }
+}
+
+/// A value as an expression that stands for it.
+fn literal(value: &Value, token: &Token) -> Expression {
+    let text = |text: SmartString| {
+        let token = Token::new(TokenType::String, text.clone(), token.position);
+        Expression::StringLiteral(StringLiteral { token, value: text, type_hint: None })
+    };
+    let cast = |value: String, type_name: &'static str| {
+        let expr = Box::new(text(SmartString::from_string(value)));
+        Expression::Cast(CastExpression { token: token.clone(), expr, type_name: type_name.into() })
+    };
+    match value {
+        Value::Null(_) => Expression::NullLiteral(NullLiteral { token: token.clone() }),
+        Value::Integer(number) => {
+            let token = Token::new(TokenType::Integer, number.to_string().as_str(), token.position);
+            Expression::IntegerLiteral(IntegerLiteral { token, value: *number })
+        }
+        Value::Float(number) => {
+            let token = Token::new(TokenType::Float, format!("{number:?}").as_str(), token.position);
+            Expression::FloatLiteral(FloatLiteral { token, value: *number })
+        }
+        Value::Text(value) => text(value.clone()),
+        Value::Boolean(truth) => {
+            Expression::BooleanLiteral(BooleanLiteral { token: token.clone(), value: *truth })
+        }
+        Value::Timestamp(moment) => cast(moment.to_rfc3339(), "TIMESTAMP"),
+        Value::Extension(_) => match value.as_json() {
+            Some(json) => cast(json.to_owned(), "JSON"),
+            None => cast(value.to_string(), "VECTOR"),
+        },
+    }
+}
+
 /// Parses a text that holds one statement.
 pub fn plan(sql: &str) -> Result<Plan, Failure> {
     refuse_nul(sql)?;
-    let Scan { placeholders, uses_vectors } = scan(sql)?;
+    let Scan { placeholders, uses_vectors, needs_literals } = scan(sql)?;
     let program = Parser::new(sql).parse_program().map_err(|errors| syntax(errors.to_string()))?;
     let mut statements = program.statements;
     let statement = match statements.len() {
@@ -106,7 +176,7 @@ pub fn plan(sql: &str) -> Result<Plan, Failure> {
         compiled: Arc::default(),
         classification: Arc::default(),
     };
-    Ok(Plan { kind, placeholders, uses_vectors, cached })
+    Ok(Plan { sql: sql.into(), kind, placeholders, needs_literals, uses_vectors, cached })
 }
 
 /// The engine would take what stands before it for the whole text.
@@ -129,6 +199,10 @@ fn kind(statement: &Statement) -> Result<Kind, Failure> {
         Statement::Explain(explain) if explain.analyze => kind(&explain.statement)?,
         Statement::Explain(_) => Kind::Read,
         Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => Kind::Write,
+        Statement::AlterTable(alter) if matches!(alter.operation, AlterTableOperation::ModifyColumn) => {
+            let message = "MODIFY COLUMN is refused: the engine would not convert the rows that are there; add a column";
+            return Err(Failure::new("not_supported", message));
+        }
         Statement::Truncate(_)
         | Statement::CreateTable(_)
         | Statement::DropTable(_)
@@ -164,11 +238,52 @@ fn kind(statement: &Statement) -> Result<Kind, Failure> {
 struct Scan {
     placeholders: Placeholders,
     uses_vectors: bool,
+    needs_literals: bool,
+}
+
+/// Follows the words of a statement to where its parameters stand. The engine evaluates them in the WHERE of a plain
+/// SELECT, in LIMIT and OFFSET, and in INSERT, UPDATE and DELETE without a subquery; elsewhere they may be NULL.
+#[derive(Default)]
+struct Places {
+    first: Option<Box<str>>,
+    selects: usize,
+    plain: bool,
+    beyond: bool,
+    closed: bool,
+}
+
+impl Places {
+    fn see(&mut self, token: &Token) {
+        let word = token.literal.as_str();
+        match token.token_type {
+            TokenType::Parameter => self.beyond |= !self.plain,
+            TokenType::Keyword => {
+                let first = self.first.get_or_insert_with(|| word.into());
+                let selects = &**first == "SELECT";
+                match word {
+                    "SELECT" => {
+                        self.selects += 1;
+                        self.beyond |= self.selects > usize::from(selects);
+                        self.plain = false;
+                    }
+                    "INSERT" | "UPDATE" | "DELETE" => self.plain = true,
+                    "WHERE" | "LIMIT" | "OFFSET" => self.plain = true,
+                    "ORDER" | "GROUP" | "HAVING" | "RETURNING" | "WINDOW" => self.plain = false,
+                    "WITH" | "UNION" | "INTERSECT" | "EXCEPT" | "OVER" | "EXISTS" => self.beyond = true,
+                    "IN" => self.beyond |= self.closed,
+                    _ => {}
+                }
+            }
+            _ => {}
+        }
+        self.closed = word == ")" || self.closed && word == "NOT";
+    }
 }
 
 /// Counts the parameters, and measures how deeply the text nests.
 fn scan(sql: &str) -> Result<Scan, Failure> {
     let mut uses_vectors = false;
+    let mut places = Places::default();
     let mut names: Vec<String> = Vec::new();
     let mut highest = 0;
     let mut marks = 0;
@@ -178,6 +293,7 @@ fn scan(sql: &str) -> Result<Scan, Failure> {
     loop {
         let token = lexer.next_token();
         let literal = token.literal.as_str();
+        places.see(&token);
         match token.token_type {
             TokenType::Eof => break,
             TokenType::Parameter if literal == "?" => marks += 1,
@@ -233,14 +349,16 @@ fn scan(sql: &str) -> Result<Scan, Failure> {
             ));
         }
     }
-    let placeholders = match (marks, highest, names.len()) {
+    let names_count = names.len();
+    let placeholders = match (marks, highest, names_count) {
         (count, 0, 0) if count <= MOST_PARAMETERS => Placeholders::Positional(count),
         (_, 0, 0) => return Err(syntax(format!("a statement takes at most {MOST_PARAMETERS} parameters"))),
         (0, count, 0) => Placeholders::Positional(count),
         (0, 0, _) => Placeholders::Named(names),
         _ => return Err(syntax("use one kind of parameters in a statement: ?, $1 or :name")),
     };
-    Ok(Scan { placeholders, uses_vectors })
+    let has_any = marks + highest + names_count > 0;
+    Ok(Scan { placeholders, uses_vectors, needs_literals: has_any && places.beyond })
 }
 
 fn is_vector_function(name: &str) -> bool {
