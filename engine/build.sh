@@ -46,8 +46,9 @@ else
     sysroot=$(rustc --print sysroot)
     flags="-Cpanic=unwind -Zunstable-options -Cllvm-args=-wasm-use-legacy-eh=false"
     flags="$flags -Ctarget-feature=+exception-handling,+simd128,+bulk-memory,+nontrapping-fptoint,+sign-ext,+mutable-globals"
-    flags="$flags --remap-path-prefix=$registry=/crates/ --remap-path-prefix=$here=/engine"
+    # Of prefixes that match, the last one counts.
     flags="$flags --remap-path-prefix=$sysroot=/rust --remap-path-prefix=/usr/src=/rust/src"
+    flags="$flags --remap-path-prefix=$here=/engine --remap-path-prefix=$registry=/crates/"
     export RUSTFLAGS="-L $here/target/unwind $flags"
     export CARGO_TARGET_WASM32_WASIP1_LINKER=wasm-ld
 
