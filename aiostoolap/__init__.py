@@ -38,7 +38,7 @@ from aiostoolap.rows import Query, Result, Row, Rows
 from aiostoolap.session import Statement
 from aiostoolap.values import Json, Parameters, Vector
 
-__version__ = "1.0.0"
+__version__ = "0.1.0"
 
 __all__ = [
     "DB",
