@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mappi
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, SupportsIndex, TypeVar, overload
 
-from aiostoolap.core.protocol import Chunk, More
+from aiostoolap.core.protocol import ALL_ROWS, Chunk, More
 from aiostoolap.errors import ClosedError, InterfaceError, ProgrammingError
 
 __all__ = ["Query", "Result", "Row", "Rows"]
@@ -20,7 +20,6 @@ RowT = TypeVar("RowT")
 Shape = Callable[[Sequence[str]], Callable[[list[tuple[Any, ...]], int], list[RowT]]]
 """From the names of the columns, what makes rows of tuples; the number is that of the first of them."""
 
-_ALL_ROWS = 2**32 - 1
 _CHUNK_BYTES = 1 << 20
 _STREAM_BYTES = 1 << 18
 
@@ -239,7 +238,7 @@ class Rows(Generic[RowT]):
         Raises:
             ClosedError: the cursor is closed.
         """
-        if not self._buffer and not await self._fill(_ALL_ROWS):
+        if not self._buffer and not await self._fill(ALL_ROWS):
             return None
         return self._buffer.popleft()
 
@@ -262,7 +261,7 @@ class Rows(Generic[RowT]):
         Raises:
             ClosedError: the cursor is closed.
         """
-        while await self._fill(_ALL_ROWS):
+        while await self._fill(ALL_ROWS):
             pass
         rows = list(self._buffer)
         self._buffer.clear()
@@ -280,7 +279,7 @@ class Rows(Generic[RowT]):
 
     async def __anext__(self) -> RowT:
         # As fetchone, once more: this is the innermost loop of whoever streams.
-        if not self._buffer and not await self._fill(_ALL_ROWS):
+        if not self._buffer and not await self._fill(ALL_ROWS):
             raise StopAsyncIteration
         return self._buffer.popleft()
 

@@ -7,13 +7,13 @@ import math
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar
 
 from aiostoolap import shapes
 from aiostoolap.core import protocol
 from aiostoolap.core.executor import Executor
 from aiostoolap.errors import ClosedError, EngineLostError, InterfaceError
-from aiostoolap.rows import Query, Row, row_shape
+from aiostoolap.rows import Query, row_shape
 from aiostoolap.values import Parameters, Vector, adapt
 
 T = TypeVar("T")
@@ -21,7 +21,6 @@ T = TypeVar("T")
 _FIRST_ROWS = 256
 """How many rows `execute_many` sends at first; then as many as fill a request of about a megabyte."""
 _REQUEST_BYTES = 1 << 20
-_ALL_ROWS = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +78,6 @@ class Verbs:
         request = protocol.execute(self._connection(), target, adapt(parameters))
         return protocol.handle(await self._submit(request, timeout))
 
-    @overload
-    def _query(
-        self, target: protocol.Target, parameters: Parameters, into: None, timeout: float | None
-    ) -> Query[Row]: ...
-    @overload
-    def _query(
-        self, target: protocol.Target, parameters: Parameters, into: type[T] | None, timeout: float | None
-    ) -> Query[Any]: ...
     def _query(
         self, target: protocol.Target, parameters: Parameters, into: type[T] | None, timeout: float | None
     ) -> Query[Any]:
@@ -105,37 +96,23 @@ class Verbs:
         timeout: float | None,
     ) -> int:
         batches = _Batches(rows)
-        first = await batches.take(_FIRST_ROWS)
-        if not first:
+        batch = await batches.take()
+        if not batch:
             return 0
-        second = await batches.take(_FIRST_ROWS)
-        if not second:
-            affected = await self._send_many(self._connection(), target, first, timeout)
-            if progress is not None:
-                progress(len(first))
-            return affected
+        following = await batches.take()
         affected = sent = 0
-        async with self._atomic() as connection:
-            for rows_read in (first, second):
-                affected += await self._send_many(connection, target, rows_read, timeout)
-                sent += len(rows_read)
-            while True:
+        # One request is a unit by itself.
+        unit = self._atomic() if following else contextlib.nullcontext(self._connection())
+        async with unit as connection:
+            while batch:
+                request = protocol.execute_many(connection, target, batch)
+                affected += protocol.handle(await self._submit(request, timeout))
+                sent += len(batch)
                 if progress is not None:
                     progress(sent)
-                rows_read = await batches.take(self._many_size)
-                if not rows_read:
-                    return affected
-                affected += await self._send_many(connection, target, rows_read, timeout)
-                sent += len(rows_read)
-
-    _many_size = _FIRST_ROWS
-
-    async def _send_many(
-        self, connection: protocol.Handle, target: protocol.Target, rows: list[Any], timeout: float | None
-    ) -> int:
-        request = protocol.execute_many(connection, target, rows)
-        self._many_size = max(1, _REQUEST_BYTES * len(rows) // max(1, len(request.body)))
-        return protocol.handle(await self._submit(request, timeout))
+                batches.size = max(1, _REQUEST_BYTES * len(batch) // max(1, len(request.body)))
+                batch, following = following, await batches.take() if following else []
+        return affected
 
     @asynccontextmanager
     async def _atomic(self) -> AsyncIterator[protocol.Handle]:
@@ -159,7 +136,7 @@ class _Source:
             verbs._connection(),
             self._target,
             adapt(self._parameters),
-            _ALL_ROWS,
+            protocol.ALL_ROWS,
             size,
             verbs._settings.nanoseconds,
         )
@@ -179,24 +156,25 @@ class _Source:
 
 
 class _Batches:
-    """Rows of an iterable or an asynchronous one, adapted, some at a time."""
+    """Rows of an iterable or an asynchronous one, adapted, `size` of them at a time."""
 
     def __init__(self, rows: Iterable[Any] | AsyncIterable[Any]) -> None:
+        self.size = _FIRST_ROWS
         self._iterator = iter(rows) if isinstance(rows, Iterable) else None
         self._async_iterator = aiter(rows) if isinstance(rows, AsyncIterable) else None
         if self._iterator is None and self._async_iterator is None:
             raise TypeError(f"rows is an iterable or an asynchronous one, not {type(rows).__name__}")
 
-    async def take(self, count: int) -> list[Any]:
+    async def take(self) -> list[Any]:
         batch: list[Any] = []
         if self._iterator is not None:
             for row in self._iterator:
                 batch.append(adapt(row))
-                if len(batch) == count:
+                if len(batch) == self.size:
                     break
         elif self._async_iterator is not None:
             async for row in self._async_iterator:
                 batch.append(adapt(row))
-                if len(batch) == count:
+                if len(batch) == self.size:
                     break
         return batch

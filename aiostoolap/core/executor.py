@@ -224,8 +224,7 @@ class Executor:
         """Withdraws a call that is queued, or stops it; true if it runs and its end is to be waited for."""
         with self._lock:
             call.abandoned = True
-            if call.place is not None:
-                self._stop(call)
+            self._stop(call)
             runs = call.place is not None or call.request.keep
         if call.is_done():
             self._undo(call)
@@ -311,7 +310,7 @@ class Executor:
 
     def _prepare(self, call: Call) -> errors.Error | None:
         try:
-            if call.request.before is not None and call.place is None and not call.prepared:
+            if call.request.before is not None and not call.prepared:
                 call.request.before()
                 call.prepared = True
         except errors.Error as error:

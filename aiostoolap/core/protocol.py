@@ -19,6 +19,9 @@ ABI_VERSION = 1
 BATCH_SIZE = 256
 """The most requests of one batch: the module has as many stop slots."""
 
+ALL_ROWS = 2**32 - 1
+"""No limit to the rows of a reply."""
+
 Handle: TypeAlias = int
 Extension: TypeAlias = msgspec.msgpack.Ext
 Target: TypeAlias = str | Handle
