@@ -34,7 +34,8 @@ from aiostoolap.errors import (
     Warning,
 )
 from aiostoolap.maintenance import TaskState
-from aiostoolap.rows import Query, Result, Row, Rows
+from aiostoolap.row import Row
+from aiostoolap.rows import Query, Result, Rows
 from aiostoolap.session import Statement
 from aiostoolap.values import Json, Parameters, Vector
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import anyio
 
 from aiostoolap import dsn
+from aiostoolap.core.pace import Latency
 from aiostoolap.db import DB, Lease
 from aiostoolap.engine import CHECKPOINT_EVERY, MEMORY_LIMIT, Engine
 from aiostoolap.errors import InterfaceError
@@ -65,6 +66,7 @@ def connect(
     json: Literal["object", "text"] = "object",
     checkpoint_every: float | None = CHECKPOINT_EVERY,
     vacuum_every: float | None = None,
+    latency: Latency = "balanced",
 ) -> _Connecting:
     """Opens a database on an engine of its own: `async with connect("app.db") as db:`, or `await connect("app.db")`.
 
@@ -73,7 +75,7 @@ def connect(
             options; or `memory://` for a database in memory.
         options: the engine's options for a file database, such as `{"sync_mode": "full"}`; see
             `aiostoolap.dsn.OPTIONS`.
-        wasm, memory_limit, timeout, timestamps, json, checkpoint_every, vacuum_every: as for `Engine`.
+        wasm, memory_limit, timeout, timestamps, json, checkpoint_every, vacuum_every, latency: as for `Engine`.
 
     Raises:
         InterfaceError: the target or an option is none of these.
@@ -100,5 +102,6 @@ def connect(
         json=json,
         checkpoint_every=checkpoint_every,
         vacuum_every=vacuum_every,
+        latency=latency,
     )
     return _Connecting(engine, name)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qsl, unquote, urlsplit
-from urllib.request import url2pathname
 
 from aiostoolap.errors import InterfaceError
 
@@ -136,7 +136,16 @@ def _parse_url(text: str) -> Target:
     url = urlsplit(text)
     if url.netloc not in ("", "localhost") or url.fragment:
         raise InterfaceError(f"{text!r} is not a file of this machine: use file:///path/to/database")
-    path = url2pathname(url.path)
+    path = _local_path(url.path)
     if not path:
         raise InterfaceError(f"{text!r} has no path")
     return Target(Path(path).absolute(), dict(parse_qsl(url.query, keep_blank_values=True)))
+
+
+def _local_path(path: str) -> str:
+    """The path that a URL's path stands for on this machine."""
+    if sys.platform == "win32":
+        from urllib.request import url2pathname  # Imported here: it takes longer than all the rest.
+
+        return url2pathname(path)
+    return unquote(path)

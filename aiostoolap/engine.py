@@ -18,6 +18,7 @@ import anyio
 from aiostoolap import dsn
 from aiostoolap.core import protocol
 from aiostoolap.core.executor import Executor
+from aiostoolap.core.pace import Latency, Pace
 from aiostoolap.db import DB, Lease
 from aiostoolap.errors import ClosedError, InterfaceError, RecoveryWarning
 from aiostoolap.locks import Locks
@@ -83,6 +84,8 @@ class Engine:
         json: "object", decoded, or "text".
         checkpoint_every: seconds between checkpoints on the engine's own timer; None for never. Only with `root`.
         vacuum_every: seconds between VACUUMs; None for never.
+        latency: how long the engine's thread waits awake for the next call: "low" up to 2 ms, "balanced" up to 0.2 ms,
+            "power" not at all. Only while calls come faster than that; an idle engine always sleeps.
 
     Raises:
         InterfaceError: `root` is not a directory, or an argument is out of range.
@@ -99,6 +102,7 @@ class Engine:
         json: Literal["object", "text"] = "object",
         checkpoint_every: float | None = CHECKPOINT_EVERY,
         vacuum_every: float | None = None,
+        latency: Latency = "balanced",
     ) -> None:
         self._root = None if root is None else Path(root).absolute()
         if self._root is not None and not self._root.is_dir():
@@ -110,6 +114,9 @@ class Engine:
         for name, every in (("checkpoint_every", checkpoint_every), ("vacuum_every", vacuum_every)):
             if every is not None and not (every > 0 and math.isfinite(every)):
                 raise InterfaceError(f"{name} is a number of seconds above 0 or None, not {every}")
+        if latency not in ("low", "balanced", "power"):
+            raise InterfaceError(f"latency is 'low', 'balanced' or 'power', not {latency!r}")
+        self._latency = latency
         self._wasm = None if wasm is None else Path(wasm).absolute()
         self._memory_limit = memory_limit
         self._settings = settings(timeout, timestamps, json)
@@ -167,8 +174,9 @@ class Engine:
             if self._executor is None:
                 # Nothing of it refers to the engine, which can so be collected, and warn, while its thread runs.
                 start = functools.partial(_start_runtime, self._wasm, self._root)
-                executor = Executor(start, self._maintenance, _print, self._locks.release_all)
+                executor = Executor(start, Pace(self._latency), self._maintenance, _print, self._locks.release_all)
                 try:
+                    await executor.start()
                     self._version = protocol.engine_version(await executor.submit(protocol.versions()))
                     await executor.submit(protocol.set_memory_limit(min(self._memory_limit, 2**32 - 1)))
                 except BaseException:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiostoolap import errors
-from aiostoolap.core import protocol
+from aiostoolap.core import protocol, ring
 
 __all__ = ["TaskState"]
 
@@ -44,7 +44,7 @@ class _Task:
         self.due = time.monotonic() + every
         self._requests = requests
 
-    def run(self, submit: Callable[[protocol.Request], protocol.Reply]) -> None:
+    def run(self, submit: Callable[[protocol.Request], ring.Reply]) -> None:
         begun = time.monotonic()
         error = None
         for request in self._requests:
@@ -90,7 +90,7 @@ class Maintenance:
         """When the next task is due, on the clock of `time.monotonic`."""
         return min((task.due for task in self._tasks.values()), default=None)
 
-    def run(self, submit: Callable[[protocol.Request], protocol.Reply]) -> None:
+    def run(self, submit: Callable[[protocol.Request], ring.Reply]) -> None:
         """Runs the tasks that are due; called on the engine's thread."""
         for name, task in self._tasks.items():
             if task.due <= time.monotonic():

@@ -1,84 +1,25 @@
-"""Results: `Query` is what `query()` returns, `Row` a row of it, `Result` all rows at once, `Rows` a cursor."""
+"""Results: `Query` is what `query()` returns, `Result` all rows at once, `Rows` a cursor."""
 
 from __future__ import annotations
 
-import functools
-import operator
 import warnings
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Generator, Sequence
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, SupportsIndex, TypeVar, overload
+from typing import Any, Generic, Protocol, Self, TypeVar
 
-from aiostoolap.core.protocol import ALL_ROWS, Chunk, More
+from aiostoolap.core import protocol
+from aiostoolap.core.exchange import Call
+from aiostoolap.core.protocol import ALL_ROWS, RowDecoders
 from aiostoolap.errors import ClosedError, InterfaceError, ProgrammingError
+from aiostoolap.row import Reader, Shape
 
-__all__ = ["Query", "Result", "Row", "Rows"]
+__all__ = ["Query", "Result", "Rows"]
 
 RowT = TypeVar("RowT")
 
-Shape = Callable[[Sequence[str]], Callable[[list[tuple[Any, ...]], int], list[RowT]]]
-"""From the names of the columns, what makes rows of tuples; the number is that of the first of them."""
-
-_CHUNK_BYTES = 1 << 20
-_STREAM_BYTES = 1 << 18
-
-
-class Row(tuple[Any, ...]):
-    """A row: a tuple whose values also have their columns' names, as `row["name"]` and `row.name`."""
-
-    __slots__ = ()
-    _places: Mapping[str, int] = {}
-
-    @overload
-    def __getitem__(self, key: SupportsIndex | str) -> Any: ...
-    @overload
-    def __getitem__(self, key: slice) -> tuple[Any, ...]: ...
-    def __getitem__(self, key: SupportsIndex | str | slice) -> Any:
-        if isinstance(key, str):
-            try:
-                return tuple.__getitem__(self, self._places[key])
-            except KeyError:
-                raise KeyError(f"no column {key!r}; there are {', '.join(self._places)}") from None
-        return tuple.__getitem__(self, key)
-
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(f"no column {name!r}; there are {', '.join(self._places)}")
-
-    def keys(self) -> tuple[str, ...]:
-        """The names of the columns; with this, `dict(row)` works."""
-        return tuple(self._places)
-
-    def __repr__(self) -> str:
-        values = (f"{name}={value!r}" for name, value in zip(self._places, self, strict=False))
-        return f"Row({', '.join(values)})"
-
-    def __reduce__(self) -> tuple[Callable[..., Row], tuple[tuple[str, ...], tuple[Any, ...]]]:
-        return _restore, (self.keys(), tuple(self))
-
-
-def _restore(columns: tuple[str, ...], values: tuple[Any, ...]) -> Row:
-    return _row_type(columns)(values)
-
-
-@functools.lru_cache(maxsize=512)
-def _row_type(columns: tuple[str, ...]) -> type[Row]:
-    """A class for rows of these columns; of columns with the same name, the first one has it."""
-    places: dict[str, int] = {}
-    for place, name in enumerate(columns):
-        places.setdefault(name, place)
-    names = {
-        name: property(operator.itemgetter(place))
-        for name, place in places.items()
-        if name.isidentifier() and not (name.startswith("_") or name == "keys")
-    }
-    return type("Row", (Row,), {"__slots__": (), "_places": places, "__module__": Row.__module__, **names})
-
-
-def row_shape(columns: Sequence[str]) -> Callable[[list[tuple[Any, ...]], int], list[Row]]:
-    """The shape of rows that nobody asked to have otherwise."""
-    make = functools.partial(tuple.__new__, _row_type(tuple(columns)))
-    return lambda rows, _: list(map(make, rows))
+_CHUNK_BYTES = 1 << 15
+"""So much is decoded at a time, in less time than the thread waits awake, and while it fetches the next."""
 
 
 class Result(list[RowT]):
@@ -101,11 +42,22 @@ class Result(list[RowT]):
 class Source(Protocol):
     """Where a query's rows come from."""
 
-    async def open(self, size: int) -> Chunk:
-        """Runs the statement; the first rows, up to about `size` bytes of them."""
+    decoders: RowDecoders
 
-    async def fetch(self, cursor: int, rows: int, size: int) -> More:
+    async def open(self, size: int, *, maps: bool) -> bytes:
+        """Runs the statement; the reply has the first rows, up to about `size` bytes of them."""
+
+    async def fetch(self, cursor: int, rows: int, size: int) -> bytes:
         """Further rows, up to so many and about so many bytes."""
+
+    def fetch_ahead(self, cursor: int, size: int) -> Call | None:
+        """Begins to fetch further rows; None if there is no room for that now."""
+
+    async def arrive(self, call: Call) -> bytes:
+        """Waits for the rows that are fetched ahead."""
+
+    def forget(self, call: Call) -> None:
+        """Does without them."""
 
     async def close(self, cursor: int) -> None:
         """Closes a cursor."""
@@ -131,9 +83,11 @@ class Query(Generic[RowT]):
         return self._all().__await__()
 
     async def _all(self) -> Result[RowT]:
-        rows = Rows(self._source, self._shape, _CHUNK_BYTES)
-        found = await rows.fetchall()
-        return Result(rows.columns, found, rows.rows_affected)
+        rows = Rows(self._source, self._shape)
+        first = await rows.start(ahead=True)
+        if rows.has_more:
+            first += await rows.fetchall()
+        return Result(rows.columns, first, rows.rows_affected)
 
     def __aiter__(self) -> AsyncIterator[RowT]:
         self._ran = True
@@ -161,14 +115,14 @@ class Rows(Generic[RowT]):
     An iteration that is left early releases the cursor when the object goes away; `async with` does it at once.
     """
 
-    def __init__(self, source: Source, shape: Shape[RowT], size: int = _STREAM_BYTES) -> None:
+    def __init__(self, source: Source, shape: Shape[RowT]) -> None:
         self._source = source
         self._shape = shape
-        self._size = size
         self._buffer: deque[RowT] = deque()
-        self._columns: tuple[str, ...] | None = None
+        self._reader: Reader[RowT] | None = None
         self._affected = 0
         self._cursor = 0
+        self._ahead: Call | None = None
         self._count = 0
         self._fetching = False
         self._closed = False
@@ -180,9 +134,9 @@ class Rows(Generic[RowT]):
         Raises:
             ProgrammingError: the query has not run yet; that happens at the first row, or in `async with`.
         """
-        if self._columns is None:
+        if self._reader is None:
             raise ProgrammingError("the query has not run yet")
-        return self._columns
+        return self._reader.columns
 
     @property
     def rows_affected(self) -> int:
@@ -196,19 +150,46 @@ class Rows(Generic[RowT]):
             ClosedError: the cursor is closed, or has failed before.
             InterfaceError: another task is fetching from it.
         """
-        if self._columns is None:
+        if self._reader is None:
             await self._exchange(self._open())
 
+    async def start(self, *, ahead: bool = False) -> list[RowT]:
+        """Runs the query and returns its first rows, which do not come again.
+
+        Args:
+            ahead: further rows will be wanted.
+        """
+        source = self._source
+        names, self._cursor, self._affected, encoded = protocol.head(
+            await source.open(_CHUNK_BYTES, maps=self._shape.maps)
+        )
+        if ahead and self._cursor:
+            self._ahead = source.fetch_ahead(self._cursor, _CHUNK_BYTES)
+        self._reader = reader = self._shape.reader(source.decoders, names)
+        rows = reader.read(encoded, 0)
+        self._count = len(rows)
+        return rows
+
+    @property
+    def has_more(self) -> bool:
+        """Whether the engine may have further rows."""
+        return self._cursor > 0
+
     async def _open(self) -> None:
-        chunk = await self._source.open(self._size)
-        self._columns, self._cursor, self._affected = chunk.columns, chunk.cursor, chunk.affected
-        self._make = self._shape(chunk.columns)
-        self._take(chunk.rows)
+        self._buffer.extend(await self.start())
 
     async def _fetch(self, rows: int) -> None:
-        more = await self._source.fetch(self._cursor, rows, self._size)
-        self._cursor = more.cursor
-        self._take(more.rows)
+        source, ahead, self._ahead = self._source, self._ahead, None
+        assert self._reader is not None
+        self._cursor, encoded = protocol.more(
+            await (source.fetch(self._cursor, rows, _CHUNK_BYTES) if ahead is None else source.arrive(ahead))
+        )
+        if self._cursor and rows == ALL_ROWS:
+            # The engine fetches the next rows while these are decoded and looked at.
+            self._ahead = source.fetch_ahead(self._cursor, _CHUNK_BYTES)
+        more = self._reader.read(encoded, self._count)
+        self._count += len(more)
+        self._buffer.extend(more)
 
     async def _exchange(self, step: Coroutine[Any, Any, None]) -> None:
         """Runs a step alone; one that fails closes the cursor, for what it would have brought is lost."""
@@ -225,9 +206,7 @@ class Rows(Generic[RowT]):
             await step
         except BaseException:
             self._closed = True
-            cursor, self._cursor = self._cursor, 0
-            if cursor:
-                self._source.release(cursor)
+            self._release()
             raise
         finally:
             self._fetching = False
@@ -269,10 +248,22 @@ class Rows(Generic[RowT]):
 
     async def close(self) -> None:
         """Releases the cursor. May be called again."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            self._source.forget(ahead)
         cursor, self._cursor, self._closed = self._cursor, 0, True
         self._buffer.clear()
         if cursor:
             await self._source.close(cursor)
+
+    def _release(self) -> None:
+        """Closes the cursor without waiting."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            self._source.forget(ahead)
+        cursor, self._cursor = self._cursor, 0
+        if cursor:
+            self._source.release(cursor)
 
     def __aiter__(self) -> AsyncIterator[RowT]:
         return self
@@ -295,16 +286,12 @@ class Rows(Generic[RowT]):
     async def _fill(self, rows: int) -> bool:
         """Fetches further rows; false if there are none."""
         before = len(self._buffer)
-        if self._columns is None or self._closed or self._fetching:
+        if self._reader is None or self._closed or self._fetching:
             await self._exchange(self._open())
         while self._cursor and len(self._buffer) == before:
             await self._exchange(self._fetch(rows))
         return len(self._buffer) > before
 
-    def _take(self, rows: list[tuple[Any, ...]]) -> None:
-        self._buffer.extend(self._make(rows, self._count))
-        self._count += len(rows)
-
     def __del__(self) -> None:
         if getattr(self, "_cursor", 0):
-            self._source.release(self._cursor)
+            self._release()

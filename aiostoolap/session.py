@@ -10,7 +10,8 @@ from typing import Any, Self, TypeVar, overload
 
 from aiostoolap.core import protocol
 from aiostoolap.errors import ClosedError, EngineLostError
-from aiostoolap.rows import Query, Row
+from aiostoolap.row import Row
+from aiostoolap.rows import Query
 from aiostoolap.values import Parameters
 from aiostoolap.verbs import Verbs
 
@@ -70,11 +71,11 @@ class Session(Verbs):
         self, sql: str, params: Parameters = None, *, into: type[T] | None = None, timeout: float | None = None
     ) -> Any:
         """Runs a query and returns its first row, or None if there is none. The arguments are those of `query`."""
-        return await self._query_one(self._query(sql, params, into, timeout))
+        return await self._query_one(sql, params, into, timeout)
 
     async def query_value(self, sql: str, params: Parameters = None, *, timeout: float | None = None) -> Any:
         """Runs a query and returns the first value of its first row, or None. The arguments are those of `query`."""
-        row = await self._query_one(self._query(sql, params, tuple, timeout))
+        row = await self._query_one(sql, params, tuple, timeout)
         return row[0] if row else None
 
     async def execute_many(
@@ -166,11 +167,11 @@ class Statement(Verbs):
         self, params: Parameters = None, *, into: type[T] | None = None, timeout: float | None = None
     ) -> Any:
         """Runs the statement and returns its first row, or None; see `DB.query`."""
-        return await self._query_one(self._query(self._target(), params, into, timeout))
+        return await self._query_one(self._target(), params, into, timeout)
 
     async def query_value(self, params: Parameters = None, *, timeout: float | None = None) -> Any:
         """Runs the statement and returns the first value of its first row, or None."""
-        row = await self._query_one(self._query(self._target(), params, tuple, timeout))
+        row = await self._query_one(self._target(), params, tuple, timeout)
         return row[0] if row else None
 
     async def execute_many(

@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, cast, is_typeddict
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar, is_typeddict
 
 import msgspec
 
+from aiostoolap.core import protocol
+from aiostoolap.core.protocol import RowDecoders
 from aiostoolap.errors import DataError, ProgrammingError
-from aiostoolap.rows import Shape
+from aiostoolap.row import Shape
 
 T = TypeVar("T")
-Tuples = list[tuple[Any, ...]]
 
 
 def into(target: type[T]) -> Shape[T]:
@@ -23,91 +24,136 @@ def into(target: type[T]) -> Shape[T]:
     Raises:
         ProgrammingError: rows cannot become that type.
     """
+    shape: Shape[T] = _shape(target)  # type: ignore[arg-type]  # classes can be hashed
+    return shape
+
+
+@functools.lru_cache(maxsize=1024)
+def _shape(target: Any) -> Shape[Any]:
     if target is dict:
-        return cast("Shape[T]", _dicts)
+        return Shape(True, _Dicts)
     if target is tuple:
-        return cast("Shape[T]", lambda columns: lambda rows, _: rows)
+        return Shape(False, _Tuples)
     if hasattr(target, "__pydantic_validator__"):
-        return functools.partial(_models, target)
-    if _has_fields(target):
-        return functools.partial(_objects, target)
+        return Shape(True, functools.partial(_Models, target))
+    if is_typeddict(target) or dataclasses.is_dataclass(target):
+        return Shape(True, functools.partial(_Objects, target))
     if isinstance(target, type):
-        return functools.partial(_scalars, target)
+        if issubclass(target, msgspec.Struct):
+            return Shape(True, functools.partial(_Objects, target))
+        return Shape(False, functools.partial(_NamedTuples if hasattr(target, "_fields") else _Scalars, target))
     raise ProgrammingError(f"rows cannot become {target!r}; see the documentation of into=")
 
 
-def _has_fields(target: Any) -> bool:
-    is_struct = isinstance(target, type) and issubclass(target, msgspec.Struct)
-    is_named = isinstance(target, type) and issubclass(target, tuple) and hasattr(target, "_fields")
-    return is_struct or is_named or is_typeddict(target) or dataclasses.is_dataclass(target)
+class _Tuples:
+    def __init__(self, decoders: RowDecoders, names: bytes) -> None:
+        self.columns = protocol.columns(names)
+        self._decode = decoders.tuples
+
+    def read(self, rows: memoryview, first: int) -> list[tuple[Any, ...]]:
+        return self._decode(rows)
 
 
-def _dicts(columns: Sequence[str]) -> Callable[[Tuples, int], list[dict[str, Any]]]:
-    for name in columns:
-        if columns.count(name) > 1:
-            raise ProgrammingError(f"two columns are named {name!r}: rename one with AS")
-    return lambda rows, _: [dict(zip(columns, row, strict=True)) for row in rows]
+class _Dicts:
+    def __init__(self, decoders: RowDecoders, names: bytes) -> None:
+        self.columns = _unique_columns(names)
+        self._decode = decoders.dicts
+
+    def read(self, rows: memoryview, first: int) -> list[dict[str, Any]]:
+        return self._decode(rows)
 
 
-def _objects(target: type[T], columns: Sequence[str]) -> Callable[[Tuples, int], list[T]]:
-    dicts = _dicts(columns)
-    positional = issubclass(target, tuple)
+class _Objects(Generic[T]):
+    """Structs, dataclasses and TypedDicts, which msgspec decodes from maps straight into the type.
 
-    def make(rows: Tuples, first: int) -> list[T]:
-        found: Any = [_in_order(target, row) for row in dicts(rows, 0)] if positional else dicts(rows, 0)
+    What it cannot decode so, such as a nested type from a JSON column, and what does not fit, takes two steps.
+    """
+
+    def __init__(self, target: type[T], decoders: RowDecoders, names: bytes) -> None:
+        self.columns = _unique_columns(names)
+        self._target = target
+        self._dicts = decoders.dicts
         try:
-            return msgspec.convert(found, list[target], dec_hook=_as_is)  # type: ignore[valid-type]  # a type at run time
-        except msgspec.ValidationError as error:
-            raise _described(error, target, first) from None
+            self._decode: Callable[[memoryview], list[T]] | None = decoders.of(target, _as_is)
+        except TypeError:  # A field's type is unknown to msgspec.
+            self._decode = None
 
-    return make
-
-
-def _in_order(target: Any, row: dict[str, Any]) -> list[Any]:
-    """A NamedTuple's values by its own order of names; names that the row lacks take their defaults."""
-    defaults = target._field_defaults
-    missing = next((name for name in target._fields if name not in row and name not in defaults), None)
-    if missing is not None:
-        raise DataError(f"no column is named {missing!r}, which {target.__name__} needs")
-    return [row[name] if name in row else defaults[name] for name in target._fields]
+    def read(self, rows: memoryview, first: int) -> list[T]:
+        if self._decode is not None:
+            try:
+                return self._decode(rows)
+            except msgspec.ValidationError:
+                pass
+        return _converted(self._dicts(rows), self._target, first)
 
 
-def _scalars(target: type[T], columns: Sequence[str]) -> Callable[[Tuples, int], list[T]]:
-    if len(columns) != 1:
-        raise ProgrammingError(f"into={target.__name__} takes one column, but the query has {len(columns)}")
+class _NamedTuples(Generic[T]):
+    def __init__(self, target: Any, decoders: RowDecoders, names: bytes) -> None:
+        self.columns = columns = _unique_columns(names)
+        self._target = target
+        self._tuples = decoders.tuples
+        defaults = target._field_defaults
+        missing = next((name for name in target._fields if name not in columns and name not in defaults), None)
+        if missing is not None:
+            raise DataError(f"no column is named {missing!r}, which {target.__name__} needs")
+        self._fields = [(name, columns.index(name) if name in columns else None) for name in target._fields]
 
-    def make(rows: Tuples, first: int) -> list[T]:
+    def read(self, rows: memoryview, first: int) -> list[T]:
+        defaults, fields = self._target._field_defaults, self._fields
+        values = [
+            [defaults[name] if place is None else row[place] for name, place in fields] for row in self._tuples(rows)
+        ]
+        return _converted(values, self._target, first)
+
+
+class _Scalars(Generic[T]):
+    def __init__(self, target: type[T], decoders: RowDecoders, names: bytes) -> None:
+        self.columns = protocol.columns(names)
+        self._target = target
+        self._tuples = decoders.tuples
+        if len(self.columns) != 1:
+            raise ProgrammingError(f"into={target.__name__} takes one column, but the query has {len(self.columns)}")
+
+    def read(self, rows: memoryview, first: int) -> list[T]:
+        return _converted([row[0] for row in self._tuples(rows)], self._target, first, self.columns[0])
+
+
+class _Models(Generic[T]):
+    """pydantic models."""
+
+    def __init__(self, target: type[T], decoders: RowDecoders, names: bytes) -> None:
+        import pydantic
+
+        self.columns = _unique_columns(names)
+        self._target = target
+        self._dicts = decoders.dicts
+        self._adapter = pydantic.TypeAdapter(list[target])  # type: ignore[valid-type]  # a type at run time
+
+    def read(self, rows: memoryview, first: int) -> list[T]:
+        import pydantic
+
         try:
-            return msgspec.convert([row[0] for row in rows], list[target], dec_hook=_as_is)  # type: ignore[valid-type]  # a type at run time
-        except msgspec.ValidationError as error:
-            raise _described(error, target, first, columns[0]) from None
-
-    return make
-
-
-def _models(target: type[T], columns: Sequence[str]) -> Callable[[Tuples, int], list[T]]:
-    import pydantic
-
-    dicts = _dicts(columns)
-    adapter: Any = _adapter(target)  # type: ignore[arg-type]  # classes can be hashed
-
-    def make(rows: Tuples, first: int) -> list[T]:
-        try:
-            return cast("list[T]", adapter.validate_python(dicts(rows, 0)))
+            return self._adapter.validate_python(self._dicts(rows))
         except pydantic.ValidationError as error:
             problem = error.errors()[0]
             row, *path = problem["loc"]
             where = f"row {first + int(row)}, column {'.'.join(map(str, path))}"
-            raise DataError(f"{where}: {problem['msg']}, for {target.__name__}") from None
-
-    return make
+            raise DataError(f"{where}: {problem['msg']}, for {self._target.__name__}") from None
 
 
-@functools.lru_cache(maxsize=256)
-def _adapter(target: Any) -> Any:
-    import pydantic
+def _unique_columns(names: bytes) -> tuple[str, ...]:
+    columns = protocol.columns(names)
+    for name in columns:
+        if columns.count(name) > 1:
+            raise ProgrammingError(f"two columns are named {name!r}: rename one with AS")
+    return columns
 
-    return pydantic.TypeAdapter(list[target])
+
+def _converted(rows: list[Any], target: type[T], first: int, column: str | None = None) -> list[T]:
+    try:
+        return msgspec.convert(rows, list[target], dec_hook=_as_is)  # type: ignore[valid-type]  # a type at run time
+    except msgspec.ValidationError as error:
+        raise _described(error, target, first, column) from None
 
 
 def _as_is(target: type[T], value: object) -> T:
@@ -115,7 +161,7 @@ def _as_is(target: type[T], value: object) -> T:
     return value if isinstance(value, target) else target(value)  # type: ignore[call-arg]  # any type of one argument
 
 
-def _described(error: msgspec.ValidationError, target: type, first: int, column: str | None = None) -> DataError:
+def _described(error: msgspec.ValidationError, target: type, first: int, column: str | None) -> DataError:
     text = str(error)
     problem, _, path = text.partition(" - at ")
     found = re.match(r"`\$\[(\d+)\]\.?([^`]*)`", path)

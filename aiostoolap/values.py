@@ -75,14 +75,17 @@ class Json:
 
 
 _PLAIN = frozenset({type(None), bool, int, float, str})
+_USUAL = frozenset({tuple, list})
 
 
-def adapt(parameters: Parameters) -> list[Any] | dict[str, Any] | Sequence[Any] | None:
+def adapt(parameters: Parameters) -> Parameters:
     """Makes parameters into what the protocol can say.
 
     Raises:
         DataError: a value cannot be a parameter; the message names it.
     """
+    if type(parameters) in _USUAL and _PLAIN.issuperset(map(type, parameters)):  # type: ignore[arg-type]  # a sequence
+        return parameters
     if parameters is None:
         return None
     if isinstance(parameters, Mapping):

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from aiostoolap import shapes
 from aiostoolap.core import protocol
+from aiostoolap.core.exchange import Call
 from aiostoolap.core.executor import Executor
-from aiostoolap.errors import ClosedError, EngineLostError, InterfaceError
-from aiostoolap.rows import Query, row_shape
+from aiostoolap.errors import ClosedError, EngineLostError, Error, InterfaceError
+from aiostoolap.row import ROWS, Shape
+from aiostoolap.rows import Query
 from aiostoolap.values import Parameters, Vector, adapt
 
 T = TypeVar("T")
@@ -30,12 +33,12 @@ class Settings:
     Attributes:
         timeout: seconds for each call that gives no other; None for no limit.
         nanoseconds: timestamps are whole nanoseconds since 1970, not datetimes.
-        decoder: decodes rows.
+        decoders: decode rows.
     """
 
     timeout: float | None
     nanoseconds: bool
-    decoder: protocol.RowDecoder
+    decoders: protocol.RowDecoders
 
 
 def settings(
@@ -52,9 +55,12 @@ def settings(
         raise InterfaceError(f"timestamps is 'datetime' or 'nanoseconds', not {timestamps!r}")
     if json not in ("object", "text"):
         raise InterfaceError(f"json is 'object' or 'text', not {json!r}")
-    return Settings(
-        timeout, timestamps == "nanoseconds", protocol.RowDecoder(json == "text", Vector.from_little_endian)
-    )
+    return Settings(timeout, timestamps == "nanoseconds", _decoders(json == "text"))
+
+
+@functools.cache
+def _decoders(raw_json: bool) -> protocol.RowDecoders:
+    return protocol.RowDecoders(raw_json, Vector.from_little_endian)
 
 
 class Verbs:
@@ -71,8 +77,8 @@ class Verbs:
         """
         raise NotImplementedError
 
-    async def _submit(self, request: protocol.Request, timeout: float | None) -> memoryview:
-        return await self._executor.submit(request, self._settings.timeout if timeout is None else timeout)
+    def _submit(self, request: protocol.Request, timeout: float | None) -> Coroutine[Any, Any, bytes]:
+        return self._executor.submit(request, self._settings.timeout if timeout is None else timeout)
 
     async def _execute(self, target: protocol.Target, parameters: Parameters, timeout: float | None) -> int:
         request = protocol.execute(self._connection(), target, adapt(parameters))
@@ -81,12 +87,19 @@ class Verbs:
     def _query(
         self, target: protocol.Target, parameters: Parameters, into: type[T] | None, timeout: float | None
     ) -> Query[Any]:
-        source = _Source(self, target, parameters, timeout)
-        return Query(source, row_shape if into is None else shapes.into(into))
+        return Query(_Source(self, target, parameters, timeout), ROWS if into is None else shapes.into(into))
 
-    async def _query_one(self, query: Query[T]) -> T | None:
-        async with query as rows:
-            return await rows.fetchone()
+    async def _query_one(
+        self, target: protocol.Target, parameters: Parameters, into: type[T] | None, timeout: float | None
+    ) -> Any:
+        shape: Shape[Any] = ROWS if into is None else shapes.into(into)
+        settings = self._settings
+        request = protocol.query_one(
+            self._connection(), target, adapt(parameters), nanoseconds=settings.nanoseconds, maps=shape.maps
+        )
+        head = protocol.head(await self._submit(request, timeout))
+        rows = shape.reader(settings.decoders, head.names).read(head.rows, 0)
+        return rows[0] if rows else None
 
     async def _execute_many(
         self,
@@ -129,8 +142,9 @@ class _Source:
         self._target = target
         self._parameters = parameters
         self._timeout = timeout
+        self.decoders = verbs._settings.decoders
 
-    async def open(self, size: int) -> protocol.Chunk:
+    async def open(self, size: int, *, maps: bool) -> bytes:
         verbs = self._verbs
         request = protocol.query(
             verbs._connection(),
@@ -138,14 +152,25 @@ class _Source:
             adapt(self._parameters),
             protocol.ALL_ROWS,
             size,
-            verbs._settings.nanoseconds,
+            nanoseconds=verbs._settings.nanoseconds,
+            maps=maps,
         )
-        body = await verbs._submit(request, self._timeout)
-        return verbs._settings.decoder.chunk(body)
+        return await verbs._submit(request, self._timeout)
 
-    async def fetch(self, cursor: int, rows: int, size: int) -> protocol.More:
-        body = await self._verbs._submit(protocol.fetch(cursor, rows, size), self._timeout)
-        return self._verbs._settings.decoder.more(body)
+    async def fetch(self, cursor: int, rows: int, size: int) -> bytes:
+        return await self._verbs._submit(protocol.fetch(cursor, rows, size), self._timeout)
+
+    def fetch_ahead(self, cursor: int, size: int) -> Call | None:
+        with contextlib.suppress(Error):  # What can be read by now is read nevertheless.
+            return self._verbs._executor.begin(protocol.fetch(cursor, protocol.ALL_ROWS, size))
+        return None
+
+    async def arrive(self, call: Call) -> bytes:
+        verbs = self._verbs
+        return await verbs._executor.finish(call, verbs._settings.timeout if self._timeout is None else self._timeout)
+
+    def forget(self, call: Call) -> None:
+        self._verbs._executor.forget(call)
 
     async def close(self, cursor: int) -> None:
         with contextlib.suppress(ClosedError, EngineLostError):  # Its connection, or the engine, has ended.

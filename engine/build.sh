@@ -49,14 +49,16 @@ else
     # Of prefixes that match, the last one counts.
     flags="$flags --remap-path-prefix=$sysroot=/rust --remap-path-prefix=/usr/src=/rust/src"
     flags="$flags --remap-path-prefix=$here=/engine --remap-path-prefix=$registry=/crates/"
-    export RUSTFLAGS="-L $here/target/unwind $flags"
+    export RUSTFLAGS="-L $here/target/objects $flags"
     export CARGO_TARGET_WASM32_WASIP1_LINKER=wasm-ld
 
-    mkdir -p target/unwind
-    # shellcheck disable=SC2086
-    rustc --edition 2024 --target wasm32-wasip1 --crate-type lib --emit=obj -O $flags unwind.rs -o target/unwind/unwind.o
-    rm -f target/unwind/libunwind.a
-    llvm-ar crsD target/unwind/libunwind.a target/unwind/unwind.o
+    # What is compiled apart: the linker looks for one as a library, and the other has a feature that the rest has not.
+    mkdir -p target/objects
+    object="rustc --edition 2024 --target wasm32-wasip1 --crate-type lib --emit=obj -O $flags"
+    $object unwind.rs -o target/objects/unwind.o
+    $object -Ctarget-feature=+atomics atomics.rs -o target/objects/atomics.o
+    rm -f target/objects/libunwind.a
+    llvm-ar crsD target/objects/libunwind.a target/objects/unwind.o
 
     set -- --release --target wasm32-wasip1 -Zbuild-std=std,panic_unwind \
         --config "patch.crates-io.stoolap.path=\"$here/$patched\""
@@ -64,7 +66,7 @@ else
     cp Cargo.lock target/Cargo.lock.committed
     trap 'cp target/Cargo.lock.committed Cargo.lock' EXIT
     if [ "$mode" = --lint ]; then
-        rustfmt --edition 2024 --check build.rs unwind.rs src/*.rs
+        rustfmt --edition 2024 --check build.rs unwind.rs atomics.rs src/*.rs
         cargo clippy "$@" -- --deny warnings
     else
         cargo build "$@"

@@ -18,7 +18,7 @@ BUILT = ENGINE / "target" / "stoolap.wasm"
 VERSIONS = ENGINE / "target" / "versions"
 COMMITTED = ENGINE.parent / "aiostoolap" / "stoolap.wasm"
 MANIFEST = COMMITTED.with_suffix(".wasm.json")
-INPUTS = ("Cargo.toml", "Cargo.lock", "build.rs", "build.sh", "unwind.rs", "src/*.rs", "patches/*.patch")
+INPUTS = ("Cargo.toml", "Cargo.lock", "*.rs", "build.sh", "src/*.rs", "patches/*.patch")
 
 
 def sha256(file: Path) -> str:

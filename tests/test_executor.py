@@ -12,11 +12,14 @@ import threading
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import aiostoolap
 from aiostoolap import DB, Engine
+from aiostoolap.core import ring
+from aiostoolap.core.runtime import Runtime
 
 LONG = "SELECT COUNT(*) FROM numbers a, numbers b, numbers c WHERE a.name < b.name || c.name"
 
@@ -215,23 +218,46 @@ def test_fork(tmp_path: Path) -> None:
     assert code == 0, stderr
 
 
-async def test_a_lost_instance_says_so(db: DB) -> None:
-    """A real trap: the module's own stack is exhausted by a view of views, which no guard of ours sees."""
+async def test_a_lost_instance_says_so(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
     await db.execute("CREATE TABLE t (a INTEGER)")
-    executor = db._executor
-    assert executor._runtime is not None
-    executor._runtime._run = _trap  # type: ignore[assignment]  # no SQL is known that traps
-    for _ in range(2):
+    waiting = asyncio.create_task(db.query_value("SELECT 1"))
+
+    def trap(_: Runtime) -> ring.Left:
+        raise aiostoolap.EngineLostError("the engine's instance is gone: wasm trap")
+
+    monkeypatch.setattr(Runtime, "serve", trap)  # No SQL is known that traps.
+    for _ in range(100):
         with pytest.raises(aiostoolap.EngineLostError, match="gone"):
             await db.query("SELECT 1")
+    await asyncio.wait([waiting])
     with warnings.catch_warnings(action="error"):
         await db.close()
 
 
-def _trap(_: int) -> int:
-    raise aiostoolap.EngineLostError("the engine's instance is gone: wasm trap")
+async def test_more_calls_than_there_is_room_for(numbers: DB) -> None:
+    """Callers wait; some of them are cancelled, and one is on another loop."""
+    sql = "SELECT n FROM numbers WHERE n = $1"
+    asked = [asyncio.create_task(numbers.query_value(sql, (n % 5_000,))) for n in range(3 * ring.SLOTS)]
+    elsewhere = asyncio.create_task(asyncio.to_thread(lambda: asyncio.run(_value(numbers, sql, 7))))
+    await asyncio.sleep(0)
+    for task in asked[::3]:
+        task.cancel()
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    for n, value in enumerate(found):
+        assert value == n % 5_000 or (n % 3 == 0 and isinstance(value, asyncio.CancelledError))
+    assert await elsewhere == 7
 
 
-async def test_a_full_batch(numbers: DB) -> None:
-    asked = [numbers.query_value("SELECT n FROM numbers WHERE n = $1", (n,)) for n in range(2_000)]
-    assert await asyncio.gather(*asked) == list(range(2_000))
+async def _value(db: DB, sql: str, n: int) -> Any:
+    return await db.query_value(sql, (n,))
+
+
+async def test_closing_while_callers_wait_for_room() -> None:
+    engine = await Engine()
+    db = await engine.open_memory()
+    asked = [asyncio.create_task(db.query_value("SELECT 1")) for n in range(2 * ring.SLOTS)]
+    await asyncio.sleep(0)
+    await engine.close()
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    assert found[: ring.SLOTS - 1] == [1] * (ring.SLOTS - 1)
+    assert all(value == 1 or isinstance(value, aiostoolap.ClosedError) for value in found)

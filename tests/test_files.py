@@ -293,3 +293,72 @@ async def test_a_damaged_log_warns(folder: Path) -> None:
     with pytest.warns(aiostoolap.RecoveryWarning, match="cut"):
         db = await aiostoolap.connect(folder)
     await db.close()
+
+
+BURST = """
+import asyncio, resource, sys, aiostoolap
+
+async def insert(db, n, found):
+    try:
+        await db.execute("INSERT INTO t VALUES ($1, $2)", (n, "x" * 200))
+        found.append(n)
+    except aiostoolap.OperationalError as error:
+        assert "log" in str(error), error
+
+async def main(folder):
+    async with aiostoolap.Engine(folder, checkpoint_every=None) as engine:
+        db, other = await engine.open("file:///data/a?sync_mode=full"), await engine.open("file:///data/b")
+        await other.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)")
+        await db.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)")
+        found = []
+        await asyncio.gather(*(insert(db, n, found) for n in range(100)))
+        size = max(file.stat().st_size for file in folder.glob("a/wal/*"))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 5_000, resource.RLIM_INFINITY))
+        rejected = []
+        created = asyncio.gather(
+            *(insert(db, n, found) for n in range(100, 200)),
+            db.execute("CREATE TABLE u (a INTEGER)"),
+            *(insert(db, n, found) for n in range(200, 300)),
+            return_exceptions=True,
+        )
+        results = await created
+        assert isinstance(results[100], aiostoolap.OperationalError), results[100]
+        for sql in ("SELECT 1", "INSERT INTO t VALUES (-1, '')", "PRAGMA CHECKPOINT"):
+            try:
+                await db.execute(sql)
+            except aiostoolap.OperationalError:
+                continue
+            raise AssertionError(sql)
+        assert await other.execute("INSERT INTO t VALUES (1, 'small')") == 1
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        await db.close()
+        again = await engine.open("file:///data/a?sync_mode=full")
+        there = await again.query("SELECT a FROM t ORDER BY a", into=int)
+        assert sorted(found) == there, (sorted(found), there)
+        assert await again.execute("INSERT INTO t VALUES (-1, '')") == 1
+        print(len(there))
+
+from pathlib import Path
+asyncio.run(main(Path(sys.argv[1])))
+"""
+
+
+def test_a_log_that_cannot_be_written_acknowledges_nothing(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", BURST, tmp_path], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert 100 <= int(ended.stdout) < 300
+
+
+async def test_commits_that_share_an_fsync_survive_the_rotation_of_the_log(folder: Path) -> None:
+    options: dict[str, str | int | bool] = {"sync_mode": "full", "wal_max_size": 4096}
+    for round_ in range(3):
+        async with aiostoolap.connect(folder, options=options, checkpoint_every=None) as db:
+            await db.execute("CREATE TABLE IF NOT EXISTS t (a INTEGER PRIMARY KEY, b TEXT)")
+            begin = 1_000 * round_
+            written = [db.execute("INSERT INTO t VALUES ($1, $2)", (begin + n, "x" * 100)) for n in range(1_000)]
+            defined = [db.execute(f"CREATE TABLE t{round_}_{n} (a INTEGER)") for n in range(5)]
+            assert await asyncio.gather(*written[:500], *defined, *written[500:]) == [1] * 500 + [0] * 5 + [1] * 500
+    async with aiostoolap.connect(folder, options=options) as db:
+        assert await db.query_value("SELECT COUNT(*) FROM t") == 3_000

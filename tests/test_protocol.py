@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiostoolap.core import protocol
+from aiostoolap.core import protocol, ring
 from aiostoolap.core.runtime import Runtime
 
 T = TypeVar("T")
@@ -23,6 +23,7 @@ class Host:
     """The smallest host: a thread with a large stack, and one call."""
 
     def __init__(self) -> None:
+        self.number = 0
         before = threading.stack_size(256 << 20)
         try:
             self.thread = ThreadPoolExecutor(1)
@@ -33,18 +34,34 @@ class Host:
     def on_thread(self, call: Callable[..., T], *arguments: Any) -> T:
         return self.thread.submit(call, *arguments).result()
 
-    def raw(self, batch: bytes) -> list[protocol.Reply]:
-        return protocol.decode_batch(self.on_thread(self.runtime.run, batch))
+    def batch(self, *requests: protocol.Request) -> list[ring.Reply]:
+        """Runs requests that are all placed before the first of them runs."""
+        return self.on_thread(self._serve, requests)
 
-    def batch(self, *requests: protocol.Request) -> list[protocol.Reply]:
-        """Runs requests as one batch, and what is left of it again."""
-        replies: list[protocol.Reply] = []
-        while len(replies) < len(requests):
-            numbered = [(n, request.body) for n, request in enumerate(requests, 1)][len(replies) :]
-            replies += self.raw(protocol.encode_batch(numbered))
+    def _serve(self, requests: tuple[protocol.Request, ...]) -> list[ring.Reply]:
+        place = self.runtime.ring
+        numbers = range(self.number + 1, self.number + 1 + len(requests))
+        self.number += len(requests)
+        slots = []
+        for number, request in zip(numbers, requests, strict=True):
+            slots.append(place.place(number, request.body, len(request.body) > ring.BODY_SIZE))
+        left = ring.Left(False, False, None)
+        while not left.idle:
+            place.order(follow=False, patience=0, time=None)
+            left = self.runtime.serve()
+            place.expected()
+            if left.attends is not None:
+                self.runtime.run(left.attends, requests[slots.index(left.attends)].body)
+                place.publish(left.attends, numbers[slots.index(left.attends)])
+        replies = []
+        for slot, number in zip(slots, numbers, strict=True):
+            assert place.words[place.done_word(slot)] == number
+            replies.append(place.read(slot))
+            place.release(slot)
+            self.last_slot = slot  # The next call takes it again.
         return replies
 
-    def one(self, request: protocol.Request) -> memoryview:
+    def one(self, request: protocol.Request) -> bytes:
         (reply,) = self.batch(request)
         assert reply.ok, protocol.failure(reply.body)
         return reply.body
@@ -66,12 +83,15 @@ def host() -> Iterator[Host]:
     host.thread.shutdown()
 
 
-def rows(body: memoryview) -> list[tuple[Any, ...]]:
-    return protocol.RowDecoder(False, bytes).chunk(body).rows
+DECODERS = protocol.RowDecoders(False, bytes)
+
+
+def rows(body: bytes) -> list[tuple[Any, ...]]:
+    return DECODERS.tuples(protocol.head(body).rows)
 
 
 def query(connection: int, sql: str, rows: int = 1_000, size: int = 1 << 20) -> protocol.Request:
-    return protocol.query(connection, sql, None, rows, size, False)
+    return protocol.query(connection, sql, None, rows, size, nanoseconds=False, maps=False)
 
 
 def test_replies_come_in_order_and_fail_alone(host: Host) -> None:
@@ -83,7 +103,7 @@ def test_replies_come_in_order_and_fail_alone(host: Host) -> None:
         protocol.Request(b"\xff not MessagePack"),
         query(db, "SELECT a FROM t"),
     )
-    assert [(reply.number, reply.ok) for reply in replies] == [(1, True), (2, True), (3, False), (4, False), (5, True)]
+    assert [reply.ok for reply in replies] == [True, True, False, False, True]
     assert protocol.failure(replies[3].body).code == "protocol"
     assert rows(replies[4].body) == [(1,)]
 
@@ -94,7 +114,7 @@ def test_handles_are_used_once(host: Host) -> None:
     for _ in range(50):
         statement = protocol.prepared(host.one(protocol.prepare(db, "SELECT 1"))).statement
         transaction = protocol.handle(host.one(protocol.begin(db, None)))
-        cursor = protocol.RowDecoder(False, bytes).chunk(host.one(query(db, "SELECT 1", rows=0))).cursor
+        cursor = protocol.head(host.one(query(db, "SELECT 1", rows=0))).cursor
         for handle in (statement, transaction, cursor):
             assert handle not in seen
             seen.add(handle)
@@ -118,39 +138,43 @@ def test_a_cursor_by_rows_and_by_bytes(host: Host) -> None:
     db = host.open()
     host.one(protocol.execute(db, "CREATE TABLE t (a INTEGER, b TEXT)", None))
     host.one(protocol.execute_many(db, "INSERT INTO t VALUES (?, ?)", [(n, "x" * 100) for n in range(1_000)]))
-    decoder = protocol.RowDecoder(False, bytes)
     for limit, size in ((7, 1 << 20), (1_000_000, 500), (1, 1)):
-        chunk = decoder.chunk(host.one(query(db, "SELECT a FROM t ORDER BY a", limit, size)))
-        found, cursor = chunk.rows, chunk.cursor
+        names, cursor, affected, encoded = protocol.head(host.one(query(db, "SELECT a FROM t ORDER BY a", limit, size)))
+        assert (protocol.columns(names), affected) == (("a",), 0)
+        found = DECODERS.tuples(encoded)
         pieces = 1
         while cursor:
-            more = decoder.more(host.one(protocol.fetch(cursor, limit, size)))
-            assert len(more.rows) <= limit
-            found += more.rows
-            cursor = more.cursor
+            cursor, encoded = protocol.more(host.one(protocol.fetch(cursor, limit, size)))
+            more = DECODERS.tuples(encoded)
+            assert len(more) <= limit
+            found += more
             pieces += 1
         assert found == [(n,) for n in range(1_000)]
         assert pieces > 1
 
 
-def test_a_stop_hits_only_the_request_with_its_number(host: Host) -> None:
-    db = host.open()
-    host.runtime.stop(0, 99)
-    (reply,) = host.raw(protocol.encode_batch([(98, query(db, "SELECT 1").body)]))
-    assert reply.ok
-    (reply,) = host.raw(protocol.encode_batch([(99, query(db, "SELECT 1").body)]))
-    assert protocol.failure(reply.body).code == "cancelled"
-    (reply,) = host.raw(protocol.encode_batch([(100, query(db, "SELECT 1").body)]))
-    assert reply.ok
-
-
-def test_a_long_batch_is_given_back_unfinished(host: Host) -> None:
+def test_only_the_first_row(host: Host) -> None:
     db = host.open()
     host.one(protocol.execute(db, "CREATE TABLE t (a INTEGER)", None))
-    host.one(protocol.execute_many(db, "INSERT INTO t VALUES (?)", [(n,) for n in range(2_000)]))
-    slow = query(db, "SELECT COUNT(*) FROM t a, t b WHERE a.a < b.a")
-    replies = host.raw(protocol.encode_batch([(1, slow.body), (2, slow.body), (3, slow.body)]))
-    assert len(replies) == 1
+    host.one(protocol.execute_many(db, "INSERT INTO t VALUES (?)", [(n,) for n in range(3)]))
+    for found in ([(0,)], []):
+        request = protocol.query_one(db, "SELECT a FROM t ORDER BY a", None, nanoseconds=False, maps=False)
+        body = host.one(request)
+        assert (rows(body), protocol.head(body).cursor) == (found, 0)
+        host.one(protocol.execute(db, "DELETE FROM t", None))
+
+
+def test_rows_as_maps(host: Host) -> None:
+    db = host.open()
+    request = protocol.query(db, "SELECT 1 AS a, 'x' AS b", None, 9, 9, nanoseconds=False, maps=True)
+    assert DECODERS.dicts(protocol.head(host.one(request)).rows) == [{"a": 1, "b": "x"}]
+
+
+def test_a_stop_hits_only_the_request_with_its_number(host: Host) -> None:
+    db = host.open()
+    request = query(db, "SELECT 1")
+    host.runtime.ring.stop(host.last_slot, host.number + 2)
+    assert [host.batch(request)[0].ok for _ in range(3)] == [True, False, True]
 
 
 def test_closing_a_connection_closes_what_it_made(host: Host) -> None:
@@ -188,7 +212,7 @@ def test_malformed_requests_are_errors(host: Host, request_: object, code: str) 
 def mutable_requests(db: int) -> list[bytes]:
     requests = (
         protocol.execute(db, "SELECT $1, $2", (1, "two")),
-        protocol.query(db, "SELECT :a", {"a": protocol.json([1])}, 10, 1_000, True),
+        protocol.query(db, "SELECT :a", {"a": protocol.json([1])}, 10, 1_000, nanoseconds=True, maps=True),
         protocol.execute_many(db, "INSERT INTO t VALUES (?)", [(1,), (protocol.vector(b"\0" * 8),)]),
         protocol.begin(db, "snapshot"),
         protocol.maintain(db, "cleanup", None),
@@ -211,18 +235,29 @@ def test_mutated_requests_never_kill_the_instance(
     for place, byte in changes:
         body[place % len(body)] = byte
     host.batch(protocol.Request(bytes(body[:cut])))
+    host.one(protocol.set_memory_limit(2**32 - 1))  # It may have become this request.
     db = host.open()
     assert rows(host.one(query(db, "SELECT 1"))) == [(1,)]
     host.one(protocol.close_all())
 
 
-@given(batch=st.binary(max_size=60))
-def test_random_batches_never_kill_the_instance(host: Host, batch: bytes) -> None:
-    host.raw(batch)
+@given(words=st.lists(st.integers(0, 2**32 - 1), min_size=8, max_size=8))
+def test_a_ring_of_nonsense_never_kills_the_instance(host: Host, words: list[int]) -> None:
+    place = host.runtime.ring
+    slot = place.place(7, b"", attended=False)
+    first = place.done_word(slot) - 16
+    for offset, word in enumerate(words[:5]):
+        place.words[first + offset] = word
+    place.order(follow=False, patience=words[5], time=words[6])
+    left = host.on_thread(host.runtime.serve)
+    assert left.attends in (None, slot)
+    place.words[first + 2] = 0
+    place.words[first] = 7
+    place.release(slot)
     host.one(protocol.versions())
 
 
 def test_it_is_described() -> None:
     text = (Path(__file__).parent.parent / "docs" / "protocol.md").read_text()
-    for name in ("abi_version", "stop_slots", "input", "run", "sync_directories"):
+    for name in ("abi_version", "ring", "input", "serve", "run", "sync_directories"):
         assert f"`{name}" in text or f".{name}" in text

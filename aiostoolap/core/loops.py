@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Protocol
 
 import anyio
+import anyio.lowlevel
 
 
 class Waiter(Protocol):
@@ -22,73 +24,35 @@ class Waiter(Protocol):
     def wake(self) -> None:
         """Wakes the task; called on its loop."""
 
-    @property
-    def loop(self) -> Loop:
-        """Where the task runs."""
-
-
-class Loop(Protocol):
-    """An event loop, as seen from the executor's thread. Loops compare equal if they are the same."""
-
-    def post(self, callback: Callable[[Any], None], argument: Any) -> None:
-        """Has `callback(argument)` run on the loop, without waiting for it.
+    def wake_from_anywhere(self) -> None:
+        """Wakes the task, soon.
 
         Raises:
             RuntimeError: the loop is closed.
         """
 
 
-class _AsyncioLoop:
-    __slots__ = ("_loop",)
+class _AsyncioWaiter:
+    __slots__ = ("_future", "_loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-
-    def post(self, callback: Callable[[Any], None], argument: Any) -> None:
-        self._loop.call_soon_threadsafe(callback, argument)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _AsyncioLoop) and self._loop is other._loop
-
-    def __hash__(self) -> int:
-        return id(self._loop)
-
-
-class _AsyncioWaiter:
-    __slots__ = ("_asyncio_loop", "_future")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._asyncio_loop = loop
         self._future: asyncio.Future[None] = loop.create_future()
-
-    @property
-    def loop(self) -> Loop:
-        return _AsyncioLoop(self._asyncio_loop)
 
     async def wait(self) -> None:
         if self._future.cancelled():
-            self._future = self._asyncio_loop.create_future()
+            self._future = self._loop.create_future()
         await self._future
 
     def wake(self) -> None:
         if not self._future.done():
             self._future.set_result(None)
 
-
-class _TrioLoop:
-    __slots__ = ("_token",)
-
-    def __init__(self, token: Any) -> None:
-        self._token = token
-
-    def post(self, callback: Callable[[Any], None], argument: Any) -> None:
-        self._token.run_sync_soon(callback, argument)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _TrioLoop) and self._token is other._token
-
-    def __hash__(self) -> int:
-        return id(self._token)
+    def wake_from_anywhere(self) -> None:
+        if _running_asyncio_loop() is self._loop:
+            self.wake()
+        else:
+            self._loop.call_soon_threadsafe(self.wake)
 
 
 class _TrioWaiter:
@@ -98,10 +62,6 @@ class _TrioWaiter:
         self._token = _trio().current_trio_token()
         self._task: Any = None
         self._woken = False
-
-    @property
-    def loop(self) -> Loop:
-        return _TrioLoop(self._token)
 
     async def wait(self) -> None:
         lowlevel = _trio()
@@ -122,11 +82,27 @@ class _TrioWaiter:
             task, self._task = self._task, None
             _trio().reschedule(task)
 
+    def wake_from_anywhere(self) -> None:
+        self._token.run_sync_soon(self.wake)
+
 
 def _trio() -> Any:
     import trio.lowlevel
 
     return trio.lowlevel
+
+
+def _in_trio_task() -> bool:
+    # Another thread may be importing trio at this moment: then no task of it runs here yet.
+    in_trio_task = getattr(sys.modules.get("trio.lowlevel"), "in_trio_task", None)
+    return in_trio_task is not None and bool(in_trio_task())
+
+
+def _running_asyncio_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def waiter() -> Waiter:
@@ -135,18 +111,106 @@ def waiter() -> Waiter:
     Raises:
         RuntimeError: no event loop runs here.
     """
-    # Another thread may be importing trio at this moment: then no task of it runs here yet.
-    in_trio_task = getattr(sys.modules.get("trio.lowlevel"), "in_trio_task", None)
-    if in_trio_task is not None and in_trio_task():
-        return _TrioWaiter()
-    return _AsyncioWaiter(asyncio.get_running_loop())
+    return _TrioWaiter() if _in_trio_task() else _AsyncioWaiter(asyncio.get_running_loop())
 
 
-async def wait_through(waiter: Waiter, done: Callable[[], bool]) -> None:
+async def wait_through(wait: Callable[[], Awaitable[None]], done: Callable[[], bool]) -> None:
     """Waits until `done()`, whatever cancels the task meanwhile; the caller passes the cancellation on."""
     with anyio.CancelScope(shield=True):
         while not done():
             try:
-                await waiter.wait()
+                await wait()
             except asyncio.CancelledError:
                 continue  # A native cancellation: asyncio knows no shields.
+
+
+class Loop(Protocol):
+    """An event loop: `await` it for one turn of it."""
+
+    turns: int
+    """So many of them take about as long as to be woken by another thread."""
+
+    def __await__(self) -> Generator[Any, Any, None]: ...
+
+    def before(self) -> Awaitable[None] | None:
+        """What to await so that a task that is cancelled already does not begin; None if it surely is not."""
+
+    def soon(self, callback: Callable[[], None]) -> bool:
+        """Has a function run at the next turn; false if this loop has no such call. To be called on the loop."""
+
+    def post(self, callback: Callable[[], None]) -> None:
+        """Has a function run on the loop, from any thread, without waiting for it.
+
+        Raises:
+            RuntimeError: the loop is closed.
+        """
+
+
+class _AsyncioLoop:
+    turns = 32
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield  # As asyncio.sleep(0), which takes twice as long for it.
+
+    def before(self) -> Awaitable[None] | None:
+        task = asyncio.current_task()
+        return self._if_cancelled() if task is not None and task.cancelling() else None
+
+    async def _if_cancelled(self) -> None:
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        await self
+
+    def soon(self, callback: Callable[[], None]) -> bool:
+        self._loop.call_soon(callback)
+        return True
+
+    def post(self, callback: Callable[[], None]) -> None:
+        self._loop.call_soon_threadsafe(callback)
+
+
+class _TrioLoop:
+    turns = 8
+
+    def __init__(self, token: Any) -> None:
+        self._token = token
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        pause: Generator[Any, Any, None] = _trio().checkpoint().__await__()
+        return pause
+
+    def before(self) -> Awaitable[None] | None:
+        cancelled: Awaitable[None] = _trio().checkpoint_if_cancelled()
+        return cancelled
+
+    def soon(self, callback: Callable[[], None]) -> bool:
+        return False
+
+    def post(self, callback: Callable[[], None]) -> None:
+        self._token.run_sync_soon(callback)
+
+
+class _Running(threading.local):
+    """The event loop of this thread."""
+
+    loop: Loop | None = None
+    native: object = None
+
+
+_running = _Running()
+
+
+def running() -> Loop:
+    """The event loop that runs here; the same object each time.
+
+    Raises:
+        RuntimeError: none does.
+    """
+    native = _trio().current_trio_token() if _in_trio_task() else asyncio.get_running_loop()
+    if native is not _running.native:
+        _running.loop = _AsyncioLoop(native) if isinstance(native, asyncio.AbstractEventLoop) else _TrioLoop(native)
+        _running.native = native
+    assert _running.loop is not None
+    return _running.loop

@@ -5,9 +5,10 @@ A `Request` is what the executor carries: bytes, and how to take back what its r
 
 from __future__ import annotations
 
+import gc
 import json as _json
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -15,9 +16,7 @@ import msgspec
 
 from aiostoolap.errors import DataError
 
-ABI_VERSION = 1
-BATCH_SIZE = 256
-"""The most requests of one batch: the module has as many stop slots."""
+ABI_VERSION = 2
 
 ALL_ROWS = 2**32 - 1
 """No limit to the rows of a reply."""
@@ -41,37 +40,12 @@ def _encode(value: Any) -> bytes:
         raise DataError(f"a text has a surrogate without its partner: {error}") from None
 
 
-class Reply(NamedTuple):
-    """What came back for one request."""
-
-    number: int
-    ok: bool
-    body: memoryview
-    warnings: str
-
-
 class Failure(NamedTuple):
     """The body of a reply that is not ok."""
 
     code: str
     message: str
     fields: dict[str, str]
-
-
-class Chunk(NamedTuple):
-    """The first rows of a result."""
-
-    columns: tuple[str, ...]
-    rows: list[tuple[Any, ...]]
-    cursor: Handle
-    affected: int
-
-
-class More(NamedTuple):
-    """Further rows of a result."""
-
-    rows: list[tuple[Any, ...]]
-    cursor: Handle
 
 
 class Prepared(NamedTuple):
@@ -81,8 +55,7 @@ class Prepared(NamedTuple):
     parameters: int | tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """One request to the engine.
 
     Args:
@@ -94,10 +67,15 @@ class Request:
     """
 
     body: bytes
-    undo: Callable[[memoryview], Request | None] | None = None
+    undo: Callable[[bytes], Request | None] | None = None
     before: Callable[[], None] | None = None
     after: Callable[[bool], None] | None = None
     keep: bool = False
+
+    @property
+    def is_attended(self) -> bool:
+        """Whether the host has to do something around it."""
+        return self.before is not None or self.after is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,57 +91,52 @@ class Hold:
     release: Callable[[], None]
 
 
-_decode_replies = msgspec.msgpack.Decoder(list[Reply]).decode
 _decode_failure = msgspec.msgpack.Decoder(Failure).decode
 _decode_handle = msgspec.msgpack.Decoder(int).decode
 _decode_opened = msgspec.msgpack.Decoder(tuple[int, str]).decode
 _decode_text = msgspec.msgpack.Decoder(str).decode
+_decode_columns = msgspec.msgpack.Decoder(tuple[str, ...]).decode
 _decode_prepared = msgspec.msgpack.Decoder(Prepared).decode
 _decode_numbers = msgspec.msgpack.Decoder(dict[str, int]).decode
 _decode_versions = msgspec.msgpack.Decoder(dict[str, Any]).decode
 
 
-def encode_batch(requests: Iterable[tuple[int, bytes]]) -> bytes:
-    """Encodes numbered requests for one call."""
-    return _encode(list(requests))
-
-
-def decode_batch(replies: bytes) -> list[Reply]:
-    """Decodes the replies of one call; their bodies are views into `replies`."""
-    return _decode_replies(replies)
-
-
-def failure(body: memoryview) -> Failure:
+def failure(body: bytes) -> Failure:
     """Decodes the body of a reply that is not ok."""
     return _decode_failure(body)
 
 
-def handle(body: memoryview) -> Handle:
+def handle(body: bytes) -> Handle:
     """Decodes a handle, or a count."""
     return _decode_handle(body)
 
 
-def opened(body: memoryview) -> tuple[Handle, str]:
+def opened(body: bytes) -> tuple[Handle, str]:
     """Decodes the reply to `open_database`: the connection, and what the engine printed."""
     return _decode_opened(body)
 
 
-def text(body: memoryview) -> str:
+def text(body: bytes) -> str:
     """Decodes a text."""
     return _decode_text(body)
 
 
-def prepared(body: memoryview) -> Prepared:
+def columns(names: bytes) -> tuple[str, ...]:
+    """Decodes the names of columns."""
+    return _decode_columns(names)
+
+
+def prepared(body: bytes) -> Prepared:
     """Decodes the reply to `prepare`."""
     return _decode_prepared(body)
 
 
-def numbers(body: memoryview) -> dict[str, int]:
+def numbers(body: bytes) -> dict[str, int]:
     """Decodes the reply to `statistics`."""
     return _decode_numbers(body)
 
 
-def engine_version(body: memoryview) -> str:
+def engine_version(body: bytes) -> str:
     """Decodes the engine's version from the reply to `versions`."""
     return str(_decode_versions(body)["engine"])
 
@@ -188,8 +161,8 @@ def close(anything: Handle, hold: Hold | None = None) -> Request:
     return Request(_encode((3, anything)), after=after, keep=True)
 
 
-def _opening(body: bytes, connection: Callable[[memoryview], Handle], hold: Hold | None) -> Request:
-    def undo(reply: memoryview) -> Request:
+def _opening(body: bytes, connection: Callable[[bytes], Handle], hold: Hold | None) -> Request:
+    def undo(reply: bytes) -> Request:
         return close(connection(reply), hold)
 
     if hold is None:
@@ -201,9 +174,17 @@ def execute(connection: Handle, target: Target, parameters: Any) -> Request:
     return Request(_encode((4, connection, target, parameters)))
 
 
-def query(connection: Handle, target: Target, parameters: Any, rows: int, size: int, nanoseconds: bool) -> Request:
-    flags = 1 if nanoseconds else 0
+def query(
+    connection: Handle, target: Target, parameters: Any, rows: int, size: int, *, nanoseconds: bool, maps: bool
+) -> Request:
+    """A query whose reply brings the first rows, and a cursor if there are more."""
+    flags = nanoseconds | maps << 1
     return Request(_encode((5, connection, target, parameters, rows, size, flags)), _close_cursor)
+
+
+def query_one(connection: Handle, target: Target, parameters: Any, *, nanoseconds: bool, maps: bool) -> Request:
+    """A query whose reply brings the first row alone."""
+    return Request(_encode((5, connection, target, parameters, 1, 1, nanoseconds | maps << 1 | 4)))
 
 
 def fetch(cursor: Handle, rows: int, size: int) -> Request:
@@ -255,16 +236,42 @@ def close_all() -> Request:
     return Request(_encode((17,)), keep=True)
 
 
-def _close_handle(body: memoryview) -> Request:
+def _close_handle(body: bytes) -> Request:
     return close(handle(body))
 
 
-def _close_cursor(body: memoryview) -> Request | None:
-    cursor = _decode_cursor(body)[2]
+class Head(NamedTuple):
+    """What stands before the rows in the reply to `query`."""
+
+    names: bytes
+    """The names of the columns, encoded."""
+    cursor: Handle
+    """0 if there are no further rows."""
+    affected: int
+    """How many rows were changed."""
+    rows: memoryview
+
+
+def head(body: bytes) -> Head:
+    """Takes the reply to `query` apart."""
+    end = 6 + int.from_bytes(body[2:6])
+    cursor, affected = _unpack_head(body, end)
+    return Head(body[6:end], cursor, affected, memoryview(body)[end + 18 :])
+
+
+def more(body: bytes) -> tuple[Handle, memoryview]:
+    """Takes the reply to `fetch` apart: the cursor, or 0, and rows."""
+    return _unpack_more(body, 1)[0], memoryview(body)[10:]
+
+
+_unpack_head = struct.Struct(">xQxQ").unpack_from
+_unpack_more = struct.Struct(">xQ").unpack_from
+
+
+def _close_cursor(body: bytes) -> Request | None:
+    cursor = head(body).cursor
     return close(cursor) if cursor else None
 
-
-_decode_cursor = msgspec.msgpack.Decoder(tuple[msgspec.Raw, msgspec.Raw, int, int]).decode
 
 # Values.
 
@@ -295,8 +302,8 @@ def vector(floats: bytes) -> Extension:
     return Extension(_VECTOR, floats)
 
 
-class RowDecoder:
-    """Decodes rows.
+class RowDecoders:
+    """Makes decoders of rows.
 
     Args:
         raw_json: JSON stays text.
@@ -313,8 +320,33 @@ class RowDecoder:
                 return _unpack_nanoseconds(data)[0]
             raise NotImplementedError(f"the extension type {code} is unknown")
 
-        self.chunk = msgspec.msgpack.Decoder(Chunk, ext_hook=hook).decode
-        self.more = msgspec.msgpack.Decoder(More, ext_hook=hook).decode
+        self._hook = hook
+        self.tuples = self.of(tuple[Any, ...])
+        self.dicts = self.of(dict[str, Any])
+
+    def of(self, row: Any, dec_hook: Callable[[type, Any], Any] | None = None) -> Callable[[memoryview], list[Any]]:
+        """A decoder of rows of that type.
+
+        Raises:
+            TypeError: msgspec does not know the type.
+        """
+        decode = msgspec.msgpack.Decoder(list[row], ext_hook=self._hook, dec_hook=dec_hook).decode
+
+        def decode_rows(rows: memoryview) -> list[Any]:
+            if len(rows) < _MANY_ROWS or not gc.isenabled():
+                return decode(rows)
+            # Thousands of new objects would set off collections in between, which take as long as the decoding.
+            gc.disable()
+            try:
+                return decode(rows)
+            finally:
+                gc.enable()
+
+        return decode_rows
+
+
+_MANY_ROWS = 1 << 12
+"""Bytes."""
 
 
 _unpack_nanoseconds = struct.Struct(">q").unpack

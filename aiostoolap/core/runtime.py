@@ -1,6 +1,6 @@
 """The WebAssembly instance: bytes in, bytes out. The home of wasmtime.
 
-All of it runs on the thread that made it, except `stop`, which only writes a word of memory. Calls go through
+All of it runs on the thread that made it; other threads use the ring. Calls go through
 `wasmtime_func_call_unchecked` with values that are allocated once: wasmtime's own `Func.__call__` looks up the
 function's type each time and takes eight times as long.
 """
@@ -23,7 +23,7 @@ from typing import Any
 import wasmtime
 from wasmtime import _ffi as ffi
 
-from aiostoolap.core import cache, protocol
+from aiostoolap.core import cache, protocol, ring
 from aiostoolap.errors import EngineLostError, InterfaceError, MemoryLimitError
 
 BUNDLED = Path(__file__).parent.parent / "stoolap.wasm"
@@ -70,37 +70,41 @@ class Runtime:
             abi = _function(exports, "abi_version")(self._store)
             if abi != protocol.ABI_VERSION:
                 raise InterfaceError(f"the module speaks version {abi} of the protocol, not {protocol.ABI_VERSION}")
+            self._serve = _Call(self._store, _function(exports, "serve"))
             self._run = _Call(self._store, _function(exports, "run"))
             self._input = _Call(self._store, _function(exports, "input"))
             memory = exports["memory"]
             if not isinstance(memory, wasmtime.Memory):
                 raise KeyError("memory")
             self._memory, self._words = _views(memory, self._store)
-            self._stop_words = _function(exports, "stop_slots")(self._store) // 4
+            self.ring = ring.Ring(self._memory, self._words, _function(exports, "ring")(self._store))
         except KeyError as error:
             raise InterfaceError(f"the module is not a build of aiostoolap's engine: {error} is missing") from None
         except (wasmtime.WasmtimeError, wasmtime.Trap) as error:
             raise InterfaceError(f"the module cannot be started: {error}") from None
         self._grow(_SMALLEST_INPUT)
 
-    def run(self, batch: bytes) -> bytes:
-        """Runs a batch and returns its replies.
+    def serve(self) -> ring.Left:
+        """Serves the requests of the ring, without Python's lock, until there is something to do here.
 
         Raises:
             EngineLostError: the instance trapped; it cannot be used again.
-            MemoryLimitError: the batch does not fit below the memory limit; it did not run.
         """
-        size = len(batch)
+        return ring.left(self._serve())
+
+    def run(self, slot: int, body: bytes) -> bool:
+        """Runs one request, whose reply is then in the slot; true if it succeeded.
+
+        Raises:
+            EngineLostError: the instance trapped; it cannot be used again.
+            MemoryLimitError: the request does not fit below the memory limit; it did not run.
+        """
+        size = len(body)
         if size > self._capacity or self._capacity > _KEPT_INPUT:
             self._grow(max(size, _SMALLEST_INPUT))
-        self._memory[self._address : self._address + size] = batch
-        result = self._run(size)
-        address, length = result >> 32, result & 0xFFFFFFFF
-        return bytes(self._memory[address : address + length])
-
-    def stop(self, place: int, number: int) -> None:
-        """Asks the request at that place of the running batch to stop, if it has that number; from any thread."""
-        self._words[self._stop_words + place] = number
+        self._memory[self._address : self._address + size] = body
+        self._run(slot, size)
+        return not self.ring.has_failed(slot)
 
     def close(self) -> None:
         """Frees the instance."""
@@ -137,7 +141,7 @@ class Runtime:
         return _WASI_ERRNO.get(failed, _WASI_EIO) if failed else 0
 
     def _grow(self, capacity: int) -> None:
-        """Has the module make another buffer for batches; without one, it has none until the next call."""
+        """Has the module make another buffer for bodies; without one, it has none until the next call."""
         address = self._input(capacity) & 0xFFFFFFFF
         self._address, self._capacity = address, capacity if address else 0
         if not address:
@@ -145,12 +149,12 @@ class Runtime:
 
 
 class _Call:
-    """An exported function of one i32 argument, called without wasmtime's checks."""
+    """An exported function of at most two i32 arguments, called without wasmtime's checks."""
 
     def __init__(self, store: wasmtime.Store, function: wasmtime.Func) -> None:
         raw = ffi.wasmtime_val_raw_t
-        self._values = (raw * 1)()
-        self._value = self._values[0]
+        self._values = (raw * 2)()
+        self._first, self._second = self._values
         trap = ctypes.POINTER(ffi.wasm_trap_t)()
         self._trap = trap
         call = ffi.dll.wasmtime_func_call_unchecked
@@ -160,17 +164,17 @@ class _Call:
             context,
             ctypes.byref(function._func),
             ctypes.cast(self._values, ctypes.POINTER(raw)),
-            1,
+            2,
             ctypes.byref(trap),
         )
         self._call: Callable[[], int | None] = lambda: call(*arguments)
 
-    def __call__(self, argument: int) -> int:
-        self._value.i32 = argument
+    def __call__(self, first: int = 0, second: int = 0) -> int:
+        self._first.i32, self._second.i32 = first, second
         error = self._call()
         if error or _is_set(self._trap):
             raise EngineLostError(_describe(error, self._trap))
-        return int(self._value.i64) & 0xFFFFFFFFFFFFFFFF
+        return int(self._first.i64) & 0xFFFFFFFFFFFFFFFF
 
 
 def _is_set(pointer: Any) -> bool:

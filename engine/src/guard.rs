@@ -10,14 +10,12 @@ use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
-/// The most requests of one batch.
-pub const BATCH_SIZE: usize = 256;
-
-static STOPS: [AtomicU32; BATCH_SIZE] = [const { AtomicU32::new(0) }; BATCH_SIZE];
-static PLACE: AtomicUsize = AtomicUsize::new(0);
-static NUMBER: AtomicU32 = AtomicU32::new(0);
+static NEVER: AtomicU32 = AtomicU32::new(0);
+/// Where the host writes the number of the running request, if that is to stop.
+static STOP: AtomicPtr<u32> = AtomicPtr::new(NEVER.as_ptr());
+static NUMBER: AtomicU32 = AtomicU32::new(1);
 static ARMED: AtomicBool = AtomicBool::new(false);
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
@@ -94,44 +92,47 @@ fn throw_refusal(_: Layout) {
     unsafe { wasm_throw(0, refusal()) }
 }
 
-/// Sets the process's hooks, once, and has what the engine prints collected for `printed`.
+thread_local! {
+    static PRINTED: Arc<Mutex<Vec<u8>>> = Arc::default();
+}
+
+/// Sets the process's hooks.
 pub fn install() {
-    thread_local! {
-        static PRINTED: Arc<Mutex<Vec<u8>>> = {
-            std::alloc::set_alloc_error_hook(throw_refusal);
-            std::panic::set_hook(Box::new(|_| ARMED.store(false, Relaxed)));
-            Arc::default()
-        };
-    }
-    // Again for each batch: a refusal inside of a print loses the capture.
+    std::alloc::set_alloc_error_hook(throw_refusal);
+    std::panic::set_hook(Box::new(|_| ARMED.store(false, Relaxed)));
+}
+
+/// Begins a request, which `stop` and faults are for from now on, and collects what the engine prints.
+pub fn begin_request(stop: *mut u32, number: u32) {
+    STOP.store(stop, Relaxed);
+    NUMBER.store(number, Relaxed);
+    // Each time: a refusal inside of a print loses the capture.
     PRINTED.with(|printed| std::io::set_output_capture(Some(printed.clone())));
+}
+
+/// Ends it, and returns what was printed and not yet taken.
+pub fn end_request() -> String {
+    std::io::set_output_capture(None);
+    printed()
 }
 
 /// Takes what the engine has printed since the last call.
 pub fn printed() -> String {
-    let Some(capture) = std::io::set_output_capture(None) else { return String::new() };
-    let text = match capture.lock() {
+    let bytes = PRINTED.with(|printed| match printed.lock() {
         Ok(mut bytes) => std::mem::take(&mut *bytes),
         Err(poisoned) => std::mem::take(&mut *poisoned.into_inner()),
-    };
-    std::io::set_output_capture(Some(capture));
-    String::from_utf8_lossy(&text).into_owned()
-}
-
-pub fn stop_slots() -> *const u8 {
-    STOPS.as_ptr().cast()
-}
-
-/// Names the request that stops and faults are for.
-pub fn begin_request(place: usize, number: u32) {
-    PLACE.store(place.min(BATCH_SIZE - 1), Relaxed);
-    NUMBER.store(number, Relaxed);
+    });
+    match bytes.is_empty() {
+        true => String::new(),
+        false => String::from_utf8_lossy(&bytes).into_owned(),
+    }
 }
 
 /// Whether the host has asked the running request to stop.
 #[inline(always)]
 pub fn stop_asked() -> bool {
-    STOPS[PLACE.load(Relaxed) % BATCH_SIZE].load(Relaxed) == NUMBER.load(Relaxed)
+    // SAFETY: the address of a word that lives as long as the module.
+    unsafe { STOP.load(Relaxed).read_volatile() == NUMBER.load(Relaxed) }
 }
 
 pub fn set_memory_limit(bytes: usize) {

@@ -5,13 +5,13 @@ use std::time::Duration;
 use rmp::Marker;
 use rustc_hash::FxHashMap;
 use stoolap::core::Result as EngineResult;
-use stoolap::{ExecutionContext, ParamVec};
+use stoolap::{ExecutionContext, Executor, ParamVec};
 
 use crate::errors::Failure;
 use crate::guard::{self, Fault};
 use crate::session::{Cursor, Database, Handle, Object, Rows, Session};
-use crate::sql::{self, Kind, Placeholders, Plan};
-use crate::wire::{Parameters, Reader, Style, Writer};
+use crate::sql::{self, Kind, Placeholders, Plan, Wide};
+use crate::wire::{self, Parameters, Reader, Style, Writer};
 
 type Outcome<T> = Result<T, Failure>;
 
@@ -25,35 +25,27 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Runs one request and writes its reply, whatever it holds.
-    pub fn reply(&mut self, place: usize, number: u32, reader: &mut Reader, writer: &mut Writer) {
-        guard::begin_request(place, number);
-        let start = writer.position();
-        let mut attempt = |ok: bool, body: &mut dyn FnMut(&mut Writer) -> Outcome<()>| {
-            writer.rewind(start);
-            writer.array(4);
-            writer.number(number.into());
-            writer.boolean(ok);
-            let opened = writer.open_bytes();
-            let outcome = body(writer);
-            writer.close_bytes(opened);
-            outcome
+    /// Runs one request and writes its reply, whatever it holds; true if it failed.
+    pub fn reply(&mut self, request: &[u8], output: &mut Vec<u8>) -> bool {
+        let outcome = match guard::stop_asked() {
+            true => Err(Fault::Stopped.into()),
+            false => self.answer(&mut Reader::new(request), &mut Writer::new(output)),
         };
-        let request = reader.bytes();
-        let outcome = attempt(true, &mut |writer| {
-            let request = request.as_ref().map_err(|_| Failure::new("protocol", "a request is bytes"))?;
-            if guard::stop_asked() {
-                return Err(Fault::Stopped.into());
-            }
-            self.answer(&mut Reader::new(request), writer)
-        });
-        if let Err(failure) = outcome {
-            let _ = attempt(false, &mut |writer| {
-                write_failure(writer, &failure);
-                Ok(())
-            });
+        if let Err(failure) = &outcome {
+            output.clear();
+            write_failure(output, failure);
         }
-        writer.text(&guard::printed());
+        outcome.is_err()
+    }
+
+    /// Whether commits wait to be made durable.
+    pub fn owes(&self) -> bool {
+        self.session.owes()
+    }
+
+    /// Makes all commits durable.
+    pub fn settle(&self) -> Result<(), Failure> {
+        self.session.settle()
     }
 
     fn answer(&mut self, reader: &mut Reader, writer: &mut Writer) -> Outcome<()> {
@@ -129,7 +121,10 @@ impl Engine {
         let (handle, plan) = self.target(reader)?;
         let context = context(&plan, reader)?;
         let connection = self.session.connection(handle)?;
-        let affected = connection.execute(&plan, &context, |rows| Ok(rows.rows_affected()))?;
+        let affected = connection.execute(&plan, &context, |rows| match plan.kind {
+            Kind::Write => Ok(changed(rows)),
+            _ => Ok(rows.rows_affected()),
+        })?;
         writer.integer(affected.unwrap_or(0));
         Ok(())
     }
@@ -138,27 +133,39 @@ impl Engine {
         let (handle, plan) = self.target(reader)?;
         let context = context(&plan, reader)?;
         let limits = Limits::read(reader)?;
-        let style = Style { nanoseconds: reader.number()? & 1 != 0 };
+        let flags = reader.number()?;
+        let style = Style { nanoseconds: flags & 1 != 0, maps: flags & 2 != 0 };
         writer.array(4);
+        let names = writer.open_bytes();
         let start = writer.position();
         let connection = self.session.connection(handle)?;
         let written = connection.execute(&plan, &context, |mut rows| {
             writer.texts(rows.columns().iter().map(String::as_str));
-            let affected = rows.rows_affected();
-            let ended = limits.write(&mut rows, style, writer)?;
-            Ok((affected, (!ended).then_some(rows)))
+            writer.close_bytes(names);
+            let place = writer.open_number();
+            let changed = writer.open_number();
+            let (ended, count) = limits.write(&mut rows, style, writer)?;
+            let affected = match rows.rows_affected() {
+                0 if plan.kind == Kind::Write && ended => i64::from(count),
+                affected => affected,
+            };
+            writer.close_number(changed, affected as u64);
+            Ok((place, (!ended && flags & 4 == 0).then_some(rows)))
         })?;
-        let Some((affected, rest)) = written else {
-            writer.rewind(start);
-            writer.array(0);
-            writer.array(0);
-            writer.number(0);
-            writer.integer(0);
-            return Ok(());
-        };
-        let cursor = rest.map(|rows| Object::Cursor(Cursor { connection: handle, rows, style }));
-        writer.number(cursor.map_or(0, |cursor| self.session.add(cursor)));
-        writer.integer(affected);
+        match written {
+            Some((place, rest)) => {
+                let cursor = rest.map(|rows| Object::Cursor(Cursor { connection: handle, rows, style }));
+                writer.close_number(place, cursor.map_or(0, |cursor| self.session.add(cursor)));
+            }
+            None => {
+                writer.rewind(start);
+                writer.array(0);
+                writer.close_bytes(names);
+                writer.open_number();
+                writer.open_number();
+                writer.array(0);
+            }
+        }
         Ok(())
     }
 
@@ -166,8 +173,10 @@ impl Engine {
         let handle = reader.handle()?;
         let limits = Limits::read(reader)?;
         let mut cursor = self.session.take_cursor(handle)?;
+        self.session.connection(cursor.connection)?;
         writer.array(2);
-        let ended = match guard::interruptible(|| limits.write(&mut cursor.rows, cursor.style, writer)) {
+        let place = writer.open_number();
+        let (ended, _) = match guard::interruptible(|| limits.write(&mut cursor.rows, cursor.style, writer)) {
             Ok(written) => written?,
             Err(fault) => {
                 if matches!(fault, Fault::Panic(_)) {
@@ -176,11 +185,9 @@ impl Engine {
                 return Err(fault.into());
             }
         };
-        if ended {
-            writer.number(0);
-        } else {
+        if !ended {
             self.session.put_cursor(handle, cursor);
-            writer.number(handle);
+            writer.close_number(place, handle);
         }
         Ok(())
     }
@@ -208,12 +215,27 @@ impl Engine {
         let count = reader.array()?;
         let affected = self.session.connection(handle)?.run_many(|executor| {
             let mut affected = 0;
-            for row in 0..count {
-                let context = context(&plan, reader).map_err(|failure| failure.with("row", row))?;
-                let rows = executor
-                    .execute_with_cached_plan(&plan.bound(&context)?, &context)
-                    .map_err(|error| Failure::from(error).with("row", row))?;
-                affected += rows.rows_affected();
+            let mut row = 0;
+            while row < count {
+                if let Some(wide) = plan.wide().filter(|wide| count - row >= wide.rows) {
+                    let before = reader.clone();
+                    if let Some(changed) = execute_wide(executor, &plan, wide, reader) {
+                        affected += changed;
+                        row += wide.rows;
+                        continue;
+                    }
+                    *reader = before;
+                }
+                // One by one from here to where the wide plan failed, which says which row it is.
+                let end = plan.wide().map_or(count, |wide| count.min(row + wide.rows));
+                for row in row..end {
+                    let context = context(&plan, reader).map_err(|failure| failure.with("row", row))?;
+                    let rows = executor
+                        .execute_with_cached_plan(&plan.bound(&context)?, &context)
+                        .map_err(|error| Failure::from(error).with("row", row))?;
+                    affected += rows.rows_affected();
+                }
+                row = end;
             }
             Ok(affected)
         })?;
@@ -254,13 +276,14 @@ impl Engine {
     /// For one database, or for all of them.
     fn maintain(&mut self, reader: &mut Reader, writer: &mut Writer) -> Outcome<()> {
         let databases = match reader.handle()? {
-            0 => self.session.databases(),
+            0 => self.session.sound_databases(),
             handle => vec![self.session.connection(handle)?.database.clone()],
         };
         let task = reader.text()?;
         let argument = if reader.is_nil()? { None } else { Some(reader.text()?) };
         let mut said = String::new();
         for database in databases {
+            database.owe();
             said = guard::uninterruptible(|| maintain(&database, task, argument))?.map_err(|failure| {
                 match failure.code {
                     "internal" => Failure { code: "maintenance", ..failure },
@@ -310,6 +333,12 @@ impl Engine {
     }
 }
 
+/// Whether a request is one whose commit may share an fsync with those around it: it only executes, or commits.
+pub fn commits(request: &[u8]) -> bool {
+    let mut reader = Reader::new(request);
+    reader.array().is_ok() && matches!(reader.number(), Ok(4 | 8 | 11))
+}
+
 fn versions(writer: &mut Writer) {
     writer.map(2);
     writer.text("abi");
@@ -318,7 +347,8 @@ fn versions(writer: &mut Writer) {
     writer.text(stoolap::common::version::VERSION);
 }
 
-fn write_failure(writer: &mut Writer, failure: &Failure) {
+pub fn write_failure(output: &mut Vec<u8>, failure: &Failure) {
+    let mut writer = Writer::new(output);
     writer.array(3);
     writer.text(failure.code);
     writer.text(&failure.message);
@@ -340,10 +370,12 @@ impl Limits {
         Ok(Self { rows: reader.number()?, bytes: reader.number()? as usize })
     }
 
-    /// Writes rows until a limit is met; true if the result has come to its end. Runs within `guard::interruptible`.
-    fn write(&self, rows: &mut Rows, style: Style, writer: &mut Writer) -> Outcome<bool> {
+    /// Writes rows until a limit is met; whether the result has come to its end, and how many rows there were. Runs within
+    /// `guard::interruptible`.
+    fn write(&self, rows: &mut Rows, style: Style, writer: &mut Writer) -> Outcome<(bool, u32)> {
         let array = writer.open_array();
         let start = writer.position();
+        let names = if style.maps { wire::keys(rows.columns()) } else { Vec::new() };
         let columns = rows.columns().len();
         let mut count = 0;
         let ended = loop {
@@ -356,14 +388,17 @@ impl Limits {
             if !rows.next() {
                 break true;
             }
-            writer.row(rows.row(), columns, style);
+            match style.maps {
+                true => writer.map_row(rows.row(), &names, style),
+                false => writer.row(rows.row(), columns, style),
+            }
             count += 1;
         };
         if ended && let Some(error) = rows.last_error() {
             return Err(error.into());
         }
         writer.close_array(array, count);
-        Ok(ended)
+        Ok((ended, count))
     }
 }
 
@@ -374,6 +409,32 @@ fn wrong_parameters(plan: &Plan, given: &str) -> Failure {
         Placeholders::Named(names) => format!("the named parameters :{}", names.join(", :")),
     };
     Failure::new("parameter_count", format!("the statement takes {taken}, but {given}"))
+}
+
+/// How many rows a statement has changed: those of RETURNING are not counted by the engine.
+fn changed(mut rows: Rows) -> i64 {
+    let mut returned = 0;
+    while rows.rows_affected() == 0 && rows.next() {
+        returned += 1;
+    }
+    rows.rows_affected().max(returned)
+}
+
+/// Executes a plan for many rows at once; None if any of it fails, which has changed nothing then.
+fn execute_wide(executor: &Executor, plan: &Plan, wide: &Wide, reader: &mut Reader) -> Option<i64> {
+    let mut values = ParamVec::with_capacity(wide.rows as usize * wide.taken);
+    for _ in 0..wide.rows {
+        match reader.parameters().ok()? {
+            Parameters::Sequence(given) if given as usize == wide.taken => {}
+            _ => return None,
+        }
+        for _ in 0..wide.taken {
+            values.push(reader.value(plan.uses_vectors).ok()?);
+        }
+    }
+    let rows =
+        executor.execute_with_cached_plan(&wide.cached, &ExecutionContext::with_params(values)).ok()?;
+    Some(rows.rows_affected())
 }
 
 /// Reads the parameters of one execution and checks them against the plan: the engine would take missing ones as NULL.

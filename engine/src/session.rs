@@ -3,7 +3,7 @@
 //! The transaction of every write is ours (begin, install, execute, take, commit), because a write that is stopped must be
 //! rolled back, and the engine's own autocommit would leave its rows claimed. `BEGIN` and its like in SQL change the same
 //! state as the requests of those names.
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
 use rustc_hash::FxHashMap;
@@ -30,6 +30,10 @@ pub struct Database {
     inner: stoolap::Database,
     executor: RefCell<Rc<Executor>>,
     plans: RefCell<Plans>,
+    /// Something was committed that may not be durable yet.
+    owes: Cell<bool>,
+    /// It could not be made durable.
+    lost: Cell<bool>,
 }
 
 impl Database {
@@ -43,9 +47,17 @@ impl Database {
         {
             return Err(Failure::new("io_error", format!("the database's directory: WASI error {errno}")));
         }
+        inner.engine().defer_commits(true);
         let executor = RefCell::new(Rc::new(Executor::new(inner.engine().clone())));
-        let plans = RefCell::default();
-        Ok(Self { location: location(dsn).to_owned(), dsn: dsn.to_owned(), inner, executor, plans })
+        Ok(Self {
+            location: location(dsn).to_owned(),
+            dsn: dsn.to_owned(),
+            inner,
+            executor,
+            plans: RefCell::default(),
+            owes: Cell::default(),
+            lost: Cell::default(),
+        })
     }
 
     pub fn inner(&self) -> &stoolap::Database {
@@ -79,9 +91,58 @@ impl Database {
         executor.clear_semantic_cache();
     }
 
-    fn close(&self) -> Outcome<()> {
-        guard::uninterruptible(|| self.inner.close())??;
+    fn is_file(&self) -> bool {
+        self.dsn.starts_with("file://")
+    }
+
+    /// Notes that something may have been committed.
+    pub fn owe(&self) {
+        self.owes.set(self.is_file() && !self.lost.get());
+    }
+
+    /// Makes what was committed durable, as the database's options say. A failure is for good: what is in memory may then
+    /// be more than what the files hold, so nothing may be done with the database any more but close it.
+    fn settle(&self) -> Outcome<()> {
+        if !self.owes.get() {
+            return Ok(());
+        }
+        self.check()?;
+        let settled = guard::uninterruptible(|| self.inner.engine().settle_commits());
+        let failure = match settled {
+            Ok(Ok(())) => {
+                self.owes.set(false);
+                return Ok(());
+            }
+            Ok(Err(error)) => Failure::from(error),
+            Err(fault) => Failure::from(fault),
+        };
+        // It still owes: whoever waits for it is to hear of the failure, whoever met it first.
+        self.lost.set(true);
+        let message =
+            format!("the log could not be written, and the commit may be lost: {}", failure.message);
+        Err(Failure::new("io_error", message))
+    }
+
+    fn check(&self) -> Outcome<()> {
+        if self.lost.get() {
+            let message = "the log could not be written: close the database, and open it again";
+            return Err(Failure::new("io_error", message));
+        }
         Ok(())
+    }
+
+    fn close(&self) -> Outcome<()> {
+        let settled = self.settle();
+        guard::uninterruptible(|| {
+            if self.lost.get() {
+                // Else it would write what is in memory.
+                let mut config = self.inner.engine().config();
+                config.persistence.checkpoint_on_close = false;
+                self.inner.engine().update_engine_config(config)?;
+            }
+            self.inner.close()
+        })??;
+        settled
     }
 }
 
@@ -153,7 +214,10 @@ impl Session {
 
     pub fn connection(&mut self, handle: Handle) -> Outcome<&mut Connection> {
         match self.objects.get_mut(&handle) {
-            Some(Object::Connection(connection)) => Ok(connection),
+            Some(Object::Connection(connection)) => {
+                connection.database.check()?;
+                Ok(connection)
+            }
             _ => Err(stale("connection or transaction")),
         }
     }
@@ -190,6 +254,27 @@ impl Session {
 
     pub fn databases(&self) -> Vec<Rc<Database>> {
         self.databases.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Whether commits wait to be made durable.
+    pub fn owes(&self) -> bool {
+        self.databases.iter().filter_map(Weak::upgrade).any(|database| database.owes.get())
+    }
+
+    /// Makes all commits durable; the first failure is told of when all is done.
+    pub fn settle(&self) -> Outcome<()> {
+        let mut outcome = Ok(());
+        for database in self.databases() {
+            let settled = database.settle();
+            database.owes.set(false);
+            outcome = outcome.and(settled);
+        }
+        outcome
+    }
+
+    /// The databases whose log is in order.
+    pub fn sound_databases(&self) -> Vec<Rc<Database>> {
+        self.databases().into_iter().filter(|database| !database.lost.get()).collect()
     }
 
     pub fn count(&self, wanted: impl Fn(&Object) -> bool) -> usize {
@@ -406,7 +491,9 @@ impl Connection {
         }
         let database = self.database.clone();
         let executor = database.executor();
+        database.settle()?;
         database.forget_results(&executor);
+        database.owe();
         settle(
             &database,
             guard::uninterruptible(|| {
@@ -519,6 +606,7 @@ fn settle<T>(database: &Database, outcome: Result<Outcome<T>, Fault>) -> Outcome
 
 /// Ends a transaction; what is begun here is not stopped.
 fn finish(database: &Database, mut transaction: Box<dyn Transaction>, commit: bool) -> Outcome<()> {
+    database.owe();
     let outcome = guard::uninterruptible(|| {
         let ended = if commit { transaction.commit() } else { transaction.rollback() };
         ended.map_err(Failure::from)

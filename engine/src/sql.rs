@@ -1,5 +1,6 @@
 //! What a statement is, known before it runs: how many statements a text holds, what kind each is, which parameters it
 //! takes, and whether it nests too deeply for the stack.
+use std::cell::OnceCell;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use lru::LruCache;
 use stoolap::core::NULL_VALUE;
 use stoolap::parser::ast::{
     AlterTableOperation, BooleanLiteral, CastExpression, Expression, FloatLiteral, IntegerLiteral,
-    NullLiteral, Statement, StringLiteral,
+    NullLiteral, Parameter, Statement, StringLiteral,
 };
 use stoolap::parser::{Lexer, Parser, Token, TokenType};
 use stoolap::{CachedPlanRef, ExecutionContext, SmartString, Value};
@@ -53,7 +54,19 @@ pub struct Plan {
     /// Whether the statement calculates with vectors, so that a list given to it is one.
     pub uses_vectors: bool,
     pub cached: CachedPlanRef,
+    wide: OnceCell<Option<Wide>>,
 }
+
+/// An INSERT of one row as one of many rows: the work for a statement is then done once for all of them.
+pub struct Wide {
+    pub cached: CachedPlanRef,
+    pub rows: u32,
+    /// How many parameters each row takes.
+    pub taken: usize,
+}
+
+/// More rows than this bring nothing.
+const WIDE_ROWS: usize = 32;
 
 /// Plans by the exact text of the statement.
 pub struct Plans(LruCache<Box<str>, Rc<Plan>>);
@@ -88,6 +101,11 @@ fn syntax(message: impl Into<String>) -> Failure {
 }
 
 impl Plan {
+    /// The plan for many rows at once, if the statement allows one.
+    pub fn wide(&self) -> Option<&Wide> {
+        self.wide.get_or_init(|| widen(self)).as_ref()
+    }
+
     /// What to execute with these parameters.
     pub fn bound(&self, context: &ExecutionContext) -> Result<CachedPlanRef, Failure> {
         if !self.needs_literals {
@@ -104,15 +122,64 @@ impl Plan {
         }));
         let mut program = parser.parse_program().map_err(|errors| syntax(errors.to_string()))?;
         let statement = program.statements.pop().ok_or_else(|| syntax("the statement is gone"))?;
-        Ok(unparameterized(statement))
+        Ok(cached(statement, false, 0))
     }
 }
 
-fn unparameterized(statement: Statement) -> CachedPlanRef {
+fn widen(plan: &Plan) -> Option<Wide> {
+    let (Statement::Insert(insert), Placeholders::Positional(taken @ 1..)) =
+        (&*plan.cached.statement, &plan.placeholders)
+    else {
+        return None;
+    };
+    let [values] = &*insert.values else { return None };
+    let plain = insert.select.is_none()
+        && !insert.on_duplicate
+        && !insert.do_nothing
+        && insert.returning.is_empty()
+        && !plan.needs_literals
+        && values.iter().all(is_plain);
+    let rows = WIDE_ROWS.min(MOST_PARAMETERS / taken);
+    if !plain || rows < 2 {
+        return None;
+    }
+    let mut wide = insert.clone();
+    wide.values =
+        (0..rows).map(|row| values.iter().map(|value| shifted(value, row * taken)).collect()).collect();
+    let cached = cached(Statement::Insert(wide), true, rows * taken);
+    Some(Wide { cached, rows: rows as u32, taken: *taken })
+}
+
+fn is_plain(value: &Expression) -> bool {
+    match value {
+        Expression::Parameter(parameter) => parameter.index > 0,
+        Expression::IntegerLiteral(_)
+        | Expression::FloatLiteral(_)
+        | Expression::StringLiteral(_)
+        | Expression::BooleanLiteral(_)
+        | Expression::NullLiteral(_)
+        | Expression::Default(_) => true,
+        _ => false,
+    }
+}
+
+/// The same expression for parameters that begin `by` later.
+fn shifted(value: &Expression, by: usize) -> Expression {
+    match value {
+        Expression::Parameter(parameter) => {
+            let index = parameter.index + by;
+            let name = SmartString::from_string(format!("${index}"));
+            Expression::Parameter(Parameter { token: parameter.token.clone(), name, index })
+        }
+        other => other.clone(),
+    }
+}
+
+fn cached(statement: Statement, has_params: bool, param_count: usize) -> CachedPlanRef {
     CachedPlanRef {
         statement: Arc::new(statement),
-        has_params: false,
-        param_count: 0,
+        has_params,
+        param_count,
         compiled: Arc::default(),
         classification: Arc::default(),
     }
@@ -169,14 +236,9 @@ pub fn plan(sql: &str) -> Result<Plan, Failure> {
         Placeholders::Positional(count) => (*count > 0, *count),
         Placeholders::Named(_) => (true, 0),
     };
-    let cached = CachedPlanRef {
-        statement: Arc::new(statement),
-        has_params,
-        param_count,
-        compiled: Arc::default(),
-        classification: Arc::default(),
-    };
-    Ok(Plan { sql: sql.into(), kind, placeholders, needs_literals, uses_vectors, cached })
+    let cached = cached(statement, has_params, param_count);
+    let wide = OnceCell::new();
+    Ok(Plan { sql: sql.into(), kind, placeholders, needs_literals, uses_vectors, cached, wide })
 }
 
 /// The engine would take what stands before it for the whole text.

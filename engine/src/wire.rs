@@ -30,6 +30,7 @@ fn bad_parameter(what: impl Into<String>) -> Failure {
     Failure::new("parameter_value", what)
 }
 
+#[derive(Clone)]
 pub struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -60,11 +61,6 @@ impl<'a> Reader<'a> {
             decode::read_str_from_slice(self.rest).map_err(|_| malformed("a text was expected"))?;
         self.rest = rest;
         Ok(text)
-    }
-
-    pub fn bytes(&mut self) -> Read<&'a [u8]> {
-        let length = decode::read_bin_len(&mut self.rest).map_err(|_| malformed("bytes were expected"))?;
-        self.take(length as usize)
     }
 
     /// The kind of the next value, which stays unread.
@@ -222,13 +218,26 @@ fn timestamp(bytes: &[u8]) -> Read<Value> {
 pub struct Style {
     /// Timestamps as nanoseconds since 1970, in place of MessagePack's own type.
     pub nanoseconds: bool,
+    /// Rows as maps with the names of the columns, in place of arrays.
+    pub maps: bool,
+}
+
+/// The names of columns as the keys of maps, written.
+pub fn keys(columns: &[String]) -> Vec<Vec<u8>> {
+    let written = |name: &String| {
+        let mut key = Vec::new();
+        Writer::new(&mut key).text(name);
+        key
+    };
+    columns.iter().map(written).collect()
 }
 
 pub struct Writer<'a> {
     out: &'a mut Vec<u8>,
 }
 
-/// Where a length is filled in later.
+/// Where a length, or a number, is filled in later.
+#[derive(Clone, Copy)]
 pub struct Opened(usize);
 
 // Writing to a buffer in memory cannot fail.
@@ -298,6 +307,18 @@ impl<'a> Writer<'a> {
         self.close(opened, length as u32);
     }
 
+    /// A number of 64 bits, which is 0 until it is closed.
+    pub fn open_number(&mut self) -> Opened {
+        self.out.push(0xcf);
+        let opened = Opened(self.out.len());
+        self.out.extend_from_slice(&[0; 8]);
+        opened
+    }
+
+    pub fn close_number(&mut self, opened: Opened, value: u64) {
+        self.out[opened.0..opened.0 + 8].copy_from_slice(&value.to_be_bytes());
+    }
+
     fn open(&mut self, marker: u8) -> Opened {
         self.out.push(marker);
         let opened = Opened(self.out.len());
@@ -312,6 +333,17 @@ impl<'a> Writer<'a> {
     pub fn row(&mut self, row: &Row, columns: usize, style: Style) {
         self.array(columns);
         for column in 0..columns {
+            match row.get(column) {
+                Some(value) => self.value(value, style),
+                None => self.nil(),
+            }
+        }
+    }
+
+    pub fn map_row(&mut self, row: &Row, names: &[Vec<u8>], style: Style) {
+        self.map(names.len());
+        for (column, name) in names.iter().enumerate() {
+            self.out.extend_from_slice(name);
             match row.get(column) {
                 Some(value) => self.value(value, style),
                 None => self.nil(),

@@ -1,0 +1,342 @@
+"""Where tasks and the engine's thread meet: calls by the slots of the ring that they are in, and who waits for what.
+
+Its lock is held to change what is here, to place requests and to take replies. It is also the fence between what is
+stored in the ring and what is read there afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from aiostoolap import errors
+from aiostoolap.core import loops, protocol, ring
+
+Answer = ring.Reply | errors.Error
+
+_CANCELLED = errors.StatementCancelledError("the statement was cancelled before it began")
+
+
+class Call:
+    """A request on its way between a task and the thread."""
+
+    __slots__ = (
+        "_done",
+        "_words",
+        "abandoned",
+        "answer",
+        "number",
+        "order",
+        "polled",
+        "request",
+        "settled",
+        "slot",
+        "wake",
+    )
+
+    def __init__(
+        self, order: int, request: protocol.Request, slot: int, words: memoryview | None, done: int, polled: bool
+    ) -> None:
+        self.order = order
+        """The engine serves calls in this order."""
+        self.number = ring.number(order)
+        """The same, as the ring says it."""
+        self.request = request
+        self.slot: int | None = slot
+        """Its slot in the ring; None when that is free again."""
+        self.polled = polled
+        """The thread is awake: it pays to look for the reply for a while."""
+        self.abandoned = False
+        """Its task does not take the answer: the thread does."""
+        self.wake: Callable[[], None] | None = None
+        """What the thread calls when it is done, if that is expected."""
+        self.answer: Answer | None = None
+        """What came back, if it is not in the ring."""
+        self.settled = False
+        """It was abandoned, and what it had opened is closed."""
+        self._words = words
+        self._done = done
+
+    def is_done(self) -> bool:
+        """Whether the answer is there."""
+        if self._words is None or self.answer is not None:
+            return self.answer is not None
+        try:
+            return self._words[self._done] == self.number
+        except ValueError:  # The memory was released: what was left is answered.
+            return True
+
+
+class Exchange:
+    """Calls on their way.
+
+    Args:
+        polls: tasks may look for their replies while the thread is awake.
+    """
+
+    def __init__(self, polls: bool) -> None:
+        self.ordered = ring.is_ordered()
+        self._polls = polls and self.ordered
+        # Reentrant: a collection of garbage may begin while it is held, and post what it finds.
+        self.lock = threading.RLock()
+        self.ring: ring.Ring | None = None
+        self.posts: list[protocol.Request] = []
+        """Requests whose replies nobody wants."""
+        self.closing: errors.Error | None = None
+        """What calls from now on are answered."""
+        self.ended = False
+        self._calls: list[Call | None] = [None] * ring.SLOTS
+        self._order = 0
+        self._room: deque[loops.Waiter] = deque()
+        self._awake = True
+        """The thread looks here before it sleeps."""
+        self._bell = threading.Lock()
+        self._bell.acquire()
+        self._rung = 0.0
+
+    def check(self) -> None:
+        """
+        Raises:
+            Error: no requests are taken any more.
+        """
+        if self.closing is not None:
+            raise copy.copy(self.closing)
+
+    # What tasks do.
+
+    def place(self, request: protocol.Request) -> Call | None:
+        """Places a request; None if there is no room."""
+        with self.lock:
+            if self.closing is not None:
+                self.check()
+            place = self.ring
+            assert place is not None, "submitted before the start"
+            if not place.has_room():
+                return None
+            order = self.next_order()
+            attended = request.is_attended or len(request.body) > ring.BODY_SIZE
+            slot = place.place(ring.number(order), request.body, attended)
+            polled = self._awake and self._polls and not attended
+            words = place.words if self.ordered else None
+            call = Call(order, request, slot, words, place.done_word(slot), polled)
+            self._calls[slot] = call
+            if not self._awake:
+                self._ring_the_bell()
+        return call
+
+    def next_order(self) -> int:
+        """Counts the requests; with the lock held."""
+        self._order += 1
+        return self._order
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether others wait for room."""
+        return bool(self._room)
+
+    async def room(self) -> None:
+        """Waits until there may be room."""
+        waiter = loops.waiter()
+        with self.lock:
+            self._room.append(waiter)
+        try:
+            await waiter.wait()
+        except BaseException:
+            with self.lock, contextlib.suppress(ValueError):
+                self._room.remove(waiter)
+            self._offer_room()  # It may have been offered to this task.
+            raise
+
+    def expect(self, call: Call) -> None:
+        """Has the thread see to it that a call is done; `is_done` afterwards says whether it is already."""
+        with self.lock:
+            if call.slot is not None and self.ring is not None:
+                self.ring.expect(call.slot, call.number)
+
+    def withdraw(self, call: Call) -> bool:
+        """Stops a call; true if it never runs, so that there is nothing to wait for."""
+        with self.lock:
+            self._stop(call)
+        with self.lock:
+            place, slot = self.ring, call.slot
+            if slot is None or place is None or call.request.keep:
+                return False
+            if not self.ordered or place.has_begun(slot, call.number):
+                return False
+            call.abandoned = True
+        self.abandon(call)
+        return True
+
+    def abandon(self, call: Call) -> None:
+        """Stops a call, whose answer the thread takes in place of its task."""
+        with self.lock:
+            call.abandoned = True
+            self._stop(call)
+            self.expect(call)
+        if call.is_done():
+            self.settle(call)
+
+    def take(self, call: Call) -> Answer:
+        """Takes the answer to a call that is done or withdrawn."""
+        with self.lock:
+            if call.abandoned:
+                return _CANCELLED
+            self._release(call)
+            assert call.answer is not None
+            return call.answer
+
+    def settle(self, call: Call) -> None:
+        """Takes the answer to a call that nobody wants, and closes what it has opened."""
+        with self.lock:
+            self._release(call)
+            answer = None if call.settled else call.answer
+            call.settled = True
+        if isinstance(answer, ring.Reply) and answer.ok and call.request.undo is not None:
+            undo = call.request.undo(answer.body)
+            if undo is not None:
+                self.post(undo)
+
+    def post(self, request: protocol.Request) -> None:
+        """Has a request run whose reply nobody wants; one that comes too late is dropped."""
+        with self.lock:
+            if self.closing is None:
+                self.posts.append(request)
+                self._call_back()
+
+    def begin_to_end(self, *, stop: bool) -> None:
+        """Takes no more requests, and has the thread end; at once if what is there is to be stopped."""
+        with self.lock:
+            if self.closing is None:
+                self.closing = errors.ClosedError("the engine is closed")
+                for call in self._calls if stop else ():
+                    if call is not None:
+                        self._stop(call)
+                self._call_back()
+                wake_all(self._room)
+
+    @property
+    def queued(self) -> int:
+        """How many calls wait for their turn."""
+        with self.lock:
+            return len(self._room) + (self.ring.queued if self.ring is not None else 0)
+
+    # What the thread does.
+
+    def attended(self, slot: int) -> Call:
+        """The call that the engine has left `serve` for; from now on it cannot be withdrawn."""
+        with self.lock:
+            call, place = self._calls[slot], self.ring
+            assert call is not None
+            assert place is not None
+            place.begin(slot, call.number)
+            if place.is_stopped(slot, call.number):
+                call.answer = _CANCELLED
+            return call
+
+    def deliver(self, slots: Iterable[int]) -> None:
+        """Wakes whoever expects that the calls in these slots are done."""
+        for slot in slots:
+            with self.lock:
+                call = self._calls[slot]
+                if call is not None and not self.ordered:
+                    self._release(call)  # Its task cannot see by itself that it is done.
+            if call is None or not call.is_done():
+                continue  # Its task has seen it by itself, and the slot may have another call by now.
+            if call.abandoned:
+                self.settle(call)
+            elif call.wake is not None:
+                call.wake()
+
+    def end(self, reason: errors.Error) -> None:
+        """Answers all that is left; the ring may go."""
+        with self.lock:
+            if self.closing is None:
+                self.closing = reason
+            left = [call for call in self._calls if call is not None]
+            for call in left:
+                if call.is_done():
+                    self._release(call)
+                else:
+                    call.answer, call.slot = call.answer or reason, None
+            self.ring = None
+            self.posts.clear()
+            wake_all(self._room)
+        for call in left:
+            if call.wake is not None:
+                call.wake()
+
+    def sleep(self, timeout: float | None) -> float | None:
+        """Sleeps until there is something to do.
+
+        Args:
+            timeout: seconds; None for no limit.
+
+        Returns:
+            After how many seconds there was; None if the time was up.
+        """
+        begun = time.monotonic()
+        with self.lock:
+            if self.posts or self.closing is not None or (self.ring is not None and not self.ring.is_empty):
+                return 0.0
+            self._awake = False
+        rung = self._bell.acquire(timeout=-1 if timeout is None else timeout)
+        with self.lock:
+            if not rung and self._awake:
+                rung = self._bell.acquire()  # Just after the time was up.
+            self._awake = True
+        # Not until now: to wake takes its time, above all if a task keeps Python's lock meanwhile.
+        return self._rung - begun if rung else None
+
+    # Both.
+
+    def _stop(self, call: Call) -> None:
+        if call.slot is not None and self.ring is not None and not call.request.keep:
+            self.ring.stop(call.slot, call.number)
+
+    def _release(self, call: Call) -> None:
+        """Takes the answer to a call out of its slot."""
+        place, slot = self.ring, call.slot
+        if slot is None or place is None:
+            return
+        if call.answer is None:
+            call.answer = place.read(slot)
+        call.slot = self._calls[slot] = None
+        place.release(slot)
+        if self._room:
+            self._offer_room()
+
+    def _offer_room(self) -> None:
+        with self.lock:
+            while self._room and self.ring is not None and self.ring.has_room():
+                with contextlib.suppress(RuntimeError):  # Its loop is closed.
+                    self._room.popleft().wake_from_anywhere()
+                    return
+
+    def _call_back(self) -> None:
+        if self.ring is not None:
+            self.ring.call_back()
+        self._ring_the_bell()
+
+    def _ring_the_bell(self) -> None:
+        if not self._awake:
+            self._awake = True
+            self._rung = time.monotonic()
+            self._bell.release()
+
+    def forget_parent(self) -> None:
+        """After a fork, in the child: there is no thread here, but perhaps a lock that it held."""
+        self.lock = threading.RLock()
+        self.ended = True
+        self.closing = errors.InterfaceError("the engine was made before the fork; make another one in this process")
+
+
+def wake_all(waiters: deque[loops.Waiter] | list[loops.Waiter]) -> None:
+    """Wakes tasks, from any thread, and forgets them."""
+    for waiter in waiters:
+        with contextlib.suppress(RuntimeError):  # Its loop is closed.
+            waiter.wake_from_anywhere()
+    waiters.clear()

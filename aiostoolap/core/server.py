@@ -1,0 +1,138 @@
+"""What the engine's thread does: it serves inside of the module as long as requests come, and sleeps until one does."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from aiostoolap import errors
+from aiostoolap.core import protocol, ring
+from aiostoolap.core.exchange import Exchange
+from aiostoolap.core.pace import Pace
+
+if TYPE_CHECKING:
+    from aiostoolap.core.runtime import Runtime
+
+_log = logging.getLogger("aiostoolap")
+
+_LONGEST_WAIT = 3600.0
+"""Seconds that the thread waits at a time: its clocks have a range."""
+_CLOSE = protocol.close_all()
+
+
+class Chores(Protocol):
+    """What the thread does on its own between the requests."""
+
+    def due(self) -> float | None:
+        """When there is something to do, on the clock of `time.monotonic`; None for never."""
+
+    def run(self, submit: Callable[[protocol.Request], ring.Reply]) -> None:
+        """Does what is due."""
+
+
+class Server:
+    """The thread's side of an exchange; all of it runs on the thread.
+
+    Args:
+        runtime: the instance.
+        exchange: where calls come from.
+        pace: how long to wait awake for requests.
+        chores: what to do between requests.
+        on_warning: what to do with what the engine prints.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        exchange: Exchange,
+        pace: Pace,
+        chores: Chores | None,
+        on_warning: Callable[[str], None],
+    ) -> None:
+        self._runtime = runtime
+        self._ring = runtime.ring
+        self._exchange = exchange
+        self._pace = pace
+        self._chores = chores
+        self._on_warning = on_warning
+
+    def serve(self) -> ring.Reply:
+        """Serves until the end begins and all that was placed has run; returns the reply to the closing of all."""
+        exchange, place = self._exchange, self._ring
+        while True:
+            before = place.served
+            left = self._serve_ring()
+            expected = place.expected()
+            exchange.deliver(expected if exchange.ordered else place.taken_since(before, left))
+            if left.attends is not None:
+                self._attend(left.attends)
+            elif left.idle:
+                with exchange.lock:
+                    over = exchange.closing is not None and place.is_empty and not exchange.posts
+                if over:
+                    return self._run(_CLOSE)
+                self._rest()
+            if self._chores is not None and self._time_to_chores() == 0:
+                self._chores.run(self._run)
+
+    def _serve_ring(self) -> ring.Left:
+        time_left = self._time_to_chores()
+        with self._exchange.lock:
+            posts, self._exchange.posts = self._exchange.posts, []
+            self._ring.order(
+                follow=self._exchange.ordered,
+                patience=self._pace.begin(),
+                time=None if time_left is None else int(time_left * 1e6),
+            )
+        for request in posts:
+            with contextlib.suppress(errors.MemoryLimitError):
+                self._run(request)
+        before = self._ring.served
+        left = self._runtime.serve()
+        self._pace.end((self._ring.served - before) % 2**32, left.disturbed)
+        return left
+
+    def _attend(self, slot: int) -> None:
+        """Runs a request that takes more than to run it in the module."""
+        call = self._exchange.attended(slot)
+        if call.answer is None:
+            try:
+                self._run_in(slot, call.request)
+            except errors.EngineLostError:
+                raise
+            except errors.Error as error:
+                call.answer = error
+        self._ring.publish(slot, call.number)
+        self._exchange.deliver([slot])
+
+    def _run(self, request: protocol.Request) -> ring.Reply:
+        """Runs a request of the thread's own."""
+        with self._exchange.lock:
+            self._ring.claim(ring.number(self._exchange.next_order()))
+        self._run_in(ring.OWN_SLOT, request)
+        reply = self._ring.read(ring.OWN_SLOT)
+        if reply.printed:
+            self._on_warning(reply.printed.strip())
+        return reply
+
+    def _run_in(self, slot: int, request: protocol.Request) -> None:
+        if request.before is not None:
+            request.before()
+        ok = False
+        try:
+            ok = self._runtime.run(slot, request.body)
+        finally:
+            if request.after is not None:
+                request.after(ok)
+
+    def _rest(self) -> None:
+        slept = self._exchange.sleep(self._time_to_chores())
+        if slept is not None:
+            self._pace.slept(slept)
+
+    def _time_to_chores(self) -> float | None:
+        due = self._chores.due() if self._chores is not None else None
+        return None if due is None else min(max(0.0, due - time.monotonic()), _LONGEST_WAIT)

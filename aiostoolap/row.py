@@ -1,0 +1,111 @@
+"""`Row`, and what else a row may be: a `Shape` is what the rows of results become."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, Protocol, SupportsIndex, TypeVar, overload
+
+from aiostoolap.core import protocol
+from aiostoolap.core.protocol import RowDecoders
+
+__all__ = ["Row"]
+
+RowT = TypeVar("RowT")
+
+
+class Row(tuple[Any, ...]):
+    """A row: a tuple whose values also have their columns' names, as `row["name"]` and `row.name`."""
+
+    __slots__ = ()
+    _places: Mapping[str, int] = {}
+
+    @overload
+    def __getitem__(self, key: SupportsIndex | str) -> Any: ...
+    @overload
+    def __getitem__(self, key: slice) -> tuple[Any, ...]: ...
+    def __getitem__(self, key: SupportsIndex | str | slice) -> Any:
+        if isinstance(key, str):
+            try:
+                return tuple.__getitem__(self, self._places[key])
+            except KeyError:
+                raise KeyError(f"no column {key!r}; there are {', '.join(self._places)}") from None
+        return tuple.__getitem__(self, key)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"no column {name!r}; there are {', '.join(self._places)}")
+
+    def keys(self) -> tuple[str, ...]:
+        """The names of the columns; with this, `dict(row)` works."""
+        return tuple(self._places)
+
+    def __repr__(self) -> str:
+        values = (f"{name}={value!r}" for name, value in zip(self._places, self, strict=False))
+        return f"Row({', '.join(values)})"
+
+    def __reduce__(self) -> tuple[Callable[..., Row], tuple[tuple[str, ...], tuple[Any, ...]]]:
+        return _restore, (self.keys(), tuple(self))
+
+
+def _restore(columns: tuple[str, ...], values: tuple[Any, ...]) -> Row:
+    return _row_type(columns)(values)
+
+
+@functools.lru_cache(maxsize=512)
+def _row_type(columns: tuple[str, ...]) -> type[Row]:
+    """A class for rows of these columns; of columns with the same name, the first one has it."""
+    places: dict[str, int] = {}
+    for place, name in enumerate(columns):
+        places.setdefault(name, place)
+    names = {
+        name: property(operator.itemgetter(place))
+        for name, place in places.items()
+        if name.isidentifier() and not (name.startswith("_") or name == "keys")
+    }
+    # msgspec takes it for a NamedTuple, and so decodes rows straight into it.
+    fields = {"_fields": columns, "_field_defaults": {}, "__annotations__": dict.fromkeys(columns, Any)}
+    return type("Row", (Row,), {"__slots__": (), "_places": places, "__module__": Row.__module__, **fields, **names})
+
+
+class Reader(Protocol[RowT]):
+    """Reads the rows of results that have the same columns.
+
+    Attributes:
+        columns: their names.
+    """
+
+    columns: tuple[str, ...]
+
+    def read(self, rows: memoryview, first: int) -> list[RowT]:
+        """Reads rows, the first of which is that of this number in the result.
+
+        Raises:
+            DataError: a row does not fit.
+        """
+
+
+class Shape(Generic[RowT]):
+    """What the rows of results become.
+
+    Args:
+        maps: the engine is to send rows as maps.
+        reader: makes a reader, from the names of the columns; raises ProgrammingError if those do not fit.
+    """
+
+    def __init__(self, maps: bool, reader: Callable[[RowDecoders, bytes], Reader[RowT]]) -> None:
+        self.maps = maps
+        self.reader = functools.lru_cache(maxsize=512)(reader)
+
+
+class _RowReader:
+    def __init__(self, decoders: RowDecoders, names: bytes) -> None:
+        self.columns = protocol.columns(names)
+        self._decode = decoders.of(_row_type(self.columns))
+
+    def read(self, rows: memoryview, first: int) -> list[Row]:
+        return self._decode(rows)
+
+
+ROWS = Shape(False, _RowReader)
+"""The shape of rows that nobody asked to have otherwise."""

@@ -1,0 +1,357 @@
+//! The ring: slots for requests and their replies in linear memory, which the host's threads use while this one serves.
+//!
+//! The host places requests, under a lock of its own, and looks for replies; this thread serves them in order, and leaves
+//! only when there is something that the host has to do. Every word has one writer at a time. The layout is part of the
+//! protocol, docs/protocol.md.
+use std::cell::UnsafeCell;
+use std::time::{Duration, Instant};
+
+use crate::guard;
+use crate::requests::{self, Engine};
+
+const SLOTS: usize = 4096;
+const BODY_SIZE: usize = 2048;
+
+/// What the host asks of `serve`.
+#[repr(C, align(64))]
+struct Orders {
+    /// How many requests were placed, ever.
+    tail: u32,
+    /// Not 0: leave soon.
+    leave: u32,
+    /// 0: serve no more than `limit` of them, and do not wait.
+    follow: u32,
+    limit: u32,
+    /// Microseconds to wait for the next request.
+    patience: u32,
+    /// Microseconds after which to leave.
+    time: u32,
+}
+
+#[repr(C, align(64))]
+struct Progress {
+    /// How many requests were taken, ever.
+    head: u32,
+    /// How many entries of `Shared::awaited` are new; the host sets it to 0.
+    awaited: u32,
+}
+
+/// Written by the host.
+#[repr(C, align(64))]
+struct Request {
+    number: u32,
+    length: u32,
+    /// Not 0: the host calls `run` for it, with the body in the input buffer.
+    attended: u32,
+    /// The request's number: it is to stop.
+    stop: u32,
+    /// The request's number: somebody sleeps until it is done.
+    awaited: u32,
+}
+
+/// Written by this thread.
+#[repr(C, align(64))]
+struct Reply {
+    /// The request's number: the reply is here.
+    done: u32,
+    /// The request's number: it is too late to withdraw it.
+    begun: u32,
+    failed: u32,
+    address: u32,
+    length: u32,
+    /// So many bytes behind the reply are what the engine printed.
+    printed: u32,
+}
+
+#[repr(C)]
+struct Slot {
+    request: Request,
+    reply: Reply,
+}
+
+#[repr(C)]
+struct Shared {
+    orders: Orders,
+    progress: Progress,
+    /// The slots of the requests placed, in order.
+    queue: [u32; SLOTS],
+    /// The slots of the requests done for which somebody sleeps.
+    awaited: [u32; SLOTS],
+    slots: [Slot; SLOTS],
+    bodies: [[u8; BODY_SIZE]; SLOTS],
+}
+
+#[repr(transparent)]
+struct Memory(UnsafeCell<Shared>);
+
+// SAFETY: all access is by `load`, `store`, `read` and `write` below.
+unsafe impl Sync for Memory {}
+
+// SAFETY: integers may be zero.
+static MEMORY: Memory = Memory(UnsafeCell::new(unsafe { std::mem::zeroed() }));
+
+unsafe extern "C" {
+    // From atomics.rs: in order with all others, also for threads of the host.
+    fn atomic_load(word: *const u32) -> u32;
+    fn atomic_store(word: *mut u32, value: u32);
+}
+
+fn shared() -> *mut Shared {
+    MEMORY.0.get()
+}
+
+/// The address of a word of `Shared`.
+macro_rules! word {
+    ($($place:tt)+) => {
+        // SAFETY: the address of a field; slots are less than SLOTS.
+        unsafe { &raw mut (*shared()).$($place)+ }
+    };
+}
+
+fn load(word: *mut u32) -> u32 {
+    // SAFETY: a word of `Shared`.
+    unsafe { atomic_load(word) }
+}
+
+fn store(word: *mut u32, value: u32) {
+    // SAFETY: a word of `Shared`.
+    unsafe { atomic_store(word, value) }
+}
+
+/// For words that nobody else writes now.
+fn read(word: *mut u32) -> u32 {
+    // SAFETY: a word of `Shared`.
+    unsafe { word.read_volatile() }
+}
+
+fn write(word: *mut u32, value: u32) {
+    // SAFETY: a word of `Shared`.
+    unsafe { word.write_volatile(value) }
+}
+
+pub fn address() -> *const u8 {
+    shared().cast()
+}
+
+/// Why `serve` has left: the host looks at its orders, and at what is awaited, each time.
+pub enum Left {
+    /// There are no requests.
+    Idle,
+    /// The same, and another thread wanted the processor while this one waited.
+    Disturbed,
+    /// There may be more requests.
+    Busy,
+    /// The host is to call `run` for this slot.
+    Attend(usize),
+}
+
+impl From<Left> for u64 {
+    fn from(left: Left) -> u64 {
+        match left {
+            Left::Idle => 0,
+            Left::Busy => 1,
+            Left::Disturbed => 2,
+            Left::Attend(slot) => 3 | (slot as u64) << 32,
+        }
+    }
+}
+
+/// A buffer beyond this size is given back when its reply was taken.
+const KEPT_BUFFER: usize = 1 << 13;
+/// The last one is kept up to this size.
+const LAST_BUFFER: usize = 1 << 22;
+/// After so many requests the clock is looked at.
+const CLOCK_EVERY: u32 = 16;
+/// So many looks for a request take about as long as one at the clock.
+const LOOKS: usize = 32;
+/// They take this long only if the processor did something else meanwhile.
+const DISTURBED: Duration = Duration::from_micros(100);
+/// At most so many replies wait until their commits are durable.
+const MOST_UNSETTLED: usize = 256;
+
+pub struct Ring {
+    outputs: Vec<Vec<u8>>,
+    /// The slots whose buffers are large.
+    large: Vec<usize>,
+    /// The slots whose replies wait until their commits are durable.
+    unsettled: Vec<usize>,
+}
+
+impl Default for Ring {
+    fn default() -> Self {
+        Self { outputs: vec![Vec::new(); SLOTS], large: Vec::new(), unsettled: Vec::new() }
+    }
+}
+
+impl Ring {
+    /// Runs requests until the host is needed.
+    pub fn serve(&mut self, engine: &mut Engine) -> Left {
+        let deadline = deadline(read(word!(orders.time)));
+        let mut served = 0u32;
+        loop {
+            let Some(slot) = next() else {
+                self.settle(engine);
+                if read(word!(progress.awaited)) > 0 {
+                    return Left::Busy;
+                }
+                if read(word!(orders.follow)) == 0 {
+                    return Left::Idle;
+                }
+                match wait_for_request(deadline) {
+                    Some(left) => return left,
+                    None => continue,
+                }
+            };
+            let attended = read(word!(slots[slot].request.attended)) != 0;
+            if attended || !requests::commits(body(slot)) {
+                self.settle(engine);
+                if read(word!(progress.awaited)) > 0 {
+                    return Left::Busy;
+                }
+            }
+            take();
+            if attended {
+                return Left::Attend(slot);
+            }
+            self.run(engine, slot, body(slot));
+            if engine.owes() {
+                self.unsettled.push(slot);
+                if self.unsettled.len() >= MOST_UNSETTLED {
+                    self.settle(engine);
+                }
+            } else {
+                publish(slot);
+            }
+            served += 1;
+            let late = served.is_multiple_of(CLOCK_EVERY) && deadline.is_some_and(|at| Instant::now() > at);
+            if late || load(word!(orders.leave)) != 0 || read(word!(progress.awaited)) > 0 {
+                self.settle(engine);
+                return Left::Busy;
+            }
+        }
+    }
+
+    /// Runs the request of a slot with a body from elsewhere; the host publishes the reply.
+    pub fn run_attended(&mut self, engine: &mut Engine, slot: usize, body: &[u8]) {
+        let slot = slot % SLOTS;
+        self.run(engine, slot, body);
+        if engine.owes() {
+            self.unsettled.push(slot);
+            self.settled(engine);
+        }
+    }
+
+    /// Runs the request of a slot and leaves its reply there, not yet published.
+    fn run(&mut self, engine: &mut Engine, slot: usize, body: &[u8]) {
+        let number = read(word!(slots[slot].request.number));
+        store(word!(slots[slot].reply.begun), number);
+        guard::begin_request(word!(slots[slot].request.stop), number);
+        let output = &mut self.outputs[slot];
+        output.clear();
+        output.shrink_to(LAST_BUFFER);
+        let failed = engine.reply(body, output);
+        let length = output.len();
+        output.extend_from_slice(guard::end_request().as_bytes());
+        let reply = [
+            (word!(slots[slot].reply.failed), u32::from(failed)),
+            (word!(slots[slot].reply.address), output.as_ptr() as u32),
+            (word!(slots[slot].reply.length), length as u32),
+            (word!(slots[slot].reply.printed), (output.len() - length) as u32),
+        ];
+        reply.into_iter().for_each(|(word, value)| write(word, value));
+        if output.capacity() > KEPT_BUFFER {
+            self.keep_one_large_buffer(slot);
+        }
+    }
+
+    /// Gives the large buffers back whose slots are free, but that of `newest`.
+    fn keep_one_large_buffer(&mut self, newest: usize) {
+        self.large.retain(|&slot| {
+            let keeps = slot != newest && load(word!(slots[slot].request.number)) != 0;
+            if !keeps && slot != newest {
+                self.outputs[slot] = Vec::new();
+            }
+            keeps
+        });
+        self.large.push(newest);
+    }
+
+    /// Makes the commits of the requests that wait for it durable, and publishes their replies.
+    fn settle(&mut self, engine: &Engine) {
+        if !self.unsettled.is_empty() {
+            self.settled(engine).into_iter().for_each(publish);
+        }
+    }
+
+    /// Makes commits durable, and returns the slots of those that waited; all have failed if that does.
+    fn settled(&mut self, engine: &Engine) -> Vec<usize> {
+        let slots = std::mem::take(&mut self.unsettled);
+        if let Err(failure) = engine.settle() {
+            for &slot in &slots {
+                let output = &mut self.outputs[slot];
+                output.clear();
+                requests::write_failure(output, &failure);
+                write(word!(slots[slot].reply.failed), 1);
+                write(word!(slots[slot].reply.address), output.as_ptr() as u32);
+                write(word!(slots[slot].reply.length), output.len() as u32);
+                write(word!(slots[slot].reply.printed), 0);
+            }
+        }
+        slots
+    }
+}
+
+/// The slot of the next request.
+fn next() -> Option<usize> {
+    let tail = match read(word!(orders.follow)) {
+        0 => read(word!(orders.limit)),
+        _ => load(word!(orders.tail)),
+    };
+    let head = read(word!(progress.head));
+    // A host that writes nonsense must not have us read beyond the slots.
+    (head != tail).then(|| read(word!(queue[head as usize % SLOTS])) as usize % SLOTS)
+}
+
+fn take() {
+    write(word!(progress.head), read(word!(progress.head)).wrapping_add(1));
+}
+
+fn body(slot: usize) -> &'static [u8] {
+    let length = read(word!(slots[slot].request.length)) as usize;
+    // SAFETY: the host leaves the body alone until the reply was taken.
+    unsafe { std::slice::from_raw_parts((&raw const (*shared()).bodies[slot]).cast(), length.min(BODY_SIZE)) }
+}
+
+fn publish(slot: usize) {
+    let number = read(word!(slots[slot].request.number));
+    store(word!(slots[slot].reply.done), number);
+    if load(word!(slots[slot].request.awaited)) == number {
+        let count = read(word!(progress.awaited)) as usize;
+        write(word!(awaited[count % SLOTS]), slot as u32);
+        write(word!(progress.awaited), count as u32 + 1);
+    }
+}
+
+/// Looks for a request for a while; none may come, or the host want something else.
+fn wait_for_request(deadline: Option<Instant>) -> Option<Left> {
+    let patience = Duration::from_micros(read(word!(orders.patience)).into());
+    let mut now = Instant::now();
+    let until = deadline.map_or(now + patience, |deadline| deadline.min(now + patience));
+    let head = read(word!(progress.head));
+    while now < until && load(word!(orders.leave)) == 0 {
+        for _ in 0..LOOKS {
+            if load(word!(orders.tail)) != head {
+                return None;
+            }
+        }
+        let before = std::mem::replace(&mut now, Instant::now());
+        if now - before > DISTURBED {
+            return Some(Left::Disturbed);
+        }
+    }
+    Some(Left::Idle)
+}
+
+fn deadline(microseconds: u32) -> Option<Instant> {
+    (microseconds != u32::MAX).then(|| Instant::now() + Duration::from_micros(microseconds.into()))
+}
