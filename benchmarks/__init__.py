@@ -1,1 +1,1 @@
-"""Benchmarks: ratios to peers, measured in one run on one machine."""
+"""aiostoolap beside its peers, on the same works in the same run: `./dev benchmark`."""

@@ -1,0 +1,120 @@
+"""Analytical queries: aiostoolap beside the native engine, which is its limit, and DuckDB, which also judges."""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.peer import Peer, plain
+from benchmarks.peers import DUCKDB, NATIVE
+from benchmarks.peers.aiostoolap import kind as stoolap
+from benchmarks.plan import Plan
+from benchmarks.race import Field, differ, excused, field, race
+from benchmarks.report import OURS, Line, Section, Unit, show
+
+_ENOUGH = 10.0
+"""Seconds for the rounds of a query."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        name: its name.
+        columns: in SQL.
+        rows: what is in it.
+        index: columns that have an index each.
+    """
+
+    name: str
+    columns: str
+    rows: list[tuple[Any, ...]]
+    index: Sequence[str] = ()
+
+
+class Analysis:
+    """Queries over tables.
+
+    Args:
+        tables: what they are about.
+        queries: in SQL, by name.
+        limit: seconds after which a query is given up.
+    """
+
+    def __init__(self, tables: Sequence[Table], queries: Mapping[str, str], limit: float) -> None:
+        self._tables = tables
+        self._queries = queries
+        self._limit = limit
+        self.lines: list[Line] = []
+        self.remarks: list[str] = []
+
+    async def run(self, rounds: int) -> None:
+        """Loads the tables, compares the answers, and measures."""
+        async with field([stoolap(timeout=self._limit), NATIVE, DUCKDB]) as found:
+            await found.each(self._load)
+            for name, sql in self._queries.items():
+                await self._measure(found, name, sql, rounds)
+        self._sum_up()
+
+    async def _load(self, peer: Peer) -> None:
+        for table in self._tables:
+            await peer.execute(f"CREATE TABLE {table.name} ({table.columns})")
+            await peer.load(table.name, table.rows)
+            for column in table.index:
+                await peer.execute(f"CREATE INDEX {table.name}_{column} ON {table.name} ({column})")
+
+    async def _measure(self, found: Field, name: str, sql: str, rounds: int) -> None:
+        out = dict(found.out)
+        answers: dict[str, list[tuple[Any, ...]]] = {}
+        begun = time.perf_counter()
+        for who, peer in found.peers.items():
+            if who == NATIVE.name and OURS in out:
+                out[who] = "not asked what aiostoolap could not answer: it has no limits of time and memory"
+                continue
+            with excused(who, out):
+                answers[who] = sorted(map(plain, await peer.rows(sql)), key=_order)
+        first = time.perf_counter() - begun
+        judge = answers.get(DUCKDB.name)
+        for who, answer in answers.items():
+            if judge is not None and (difference := differ(judge, answer)):
+                out[who] = f"its answer is not DuckDB's: {difference}"
+        turns = {who: functools.partial(_ask, peer, name, sql) for who, peer in found.peers.items() if who not in out}
+        # What is slow needs no repetition to be seen.
+        enough = max(1, min(rounds, int(_ENOUGH / first)))
+        self.lines += await race(turns, enough, Unit.SECONDS, notes=out, warm=False)
+
+    def _sum_up(self) -> None:
+        for who in (NATIVE.name, DUCKDB.name):
+            ratios = [1 / ratio.median for line in self.lines if (ratio := line.ratio(who))]
+            if ratios:
+                mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+                self.remarks.append(
+                    f"aiostoolap takes {mean:.2f} times as long as {who}: geometric mean of {len(ratios)} queries, "
+                    f"from {min(ratios):.2f} to {max(ratios):.2f}."
+                )
+
+
+def analyse(plan: Plan, section: Section, tables: Sequence[Table], queries: Mapping[str, str], limit: float) -> Section:
+    """Fills a section with the lines of queries."""
+    analysis = Analysis(tables, queries, limit)
+    begun = time.perf_counter()
+    plan.on("asyncio", functools.partial(analysis.run, plan.rounds))
+    section.lines += analysis.lines
+    section.remarks += [*analysis.remarks, f"All of it took {show(time.perf_counter() - begun, Unit.SECONDS)}."]
+    return section
+
+
+async def _ask(peer: Peer, name: str, sql: str) -> Mapping[str, float]:
+    begun = time.perf_counter()
+    await peer.rows(sql)
+    return {name: time.perf_counter() - begun}
+
+
+def _order(row: tuple[Any, ...]) -> tuple[str, ...]:
+    """A key for rows whose numbers may differ in their last digits."""
+    return tuple(f"{value:.6g}" if isinstance(value, int | float) else str(value) for value in row)
