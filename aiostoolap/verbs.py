@@ -94,11 +94,12 @@ class Verbs:
     ) -> Any:
         shape: Shape[Any] = ROWS if into is None else shapes.into(into)
         settings = self._settings
-        request = protocol.query_one(
-            self._connection(), target, adapt(parameters), nanoseconds=settings.nanoseconds, maps=shape.maps
+        body = await self._executor.submit(
+            protocol.query_one(self._connection(), target, adapt(parameters), settings.nanoseconds, shape.maps),
+            settings.timeout if timeout is None else timeout,
         )
-        head = protocol.head(await self._submit(request, timeout))
-        rows = shape.reader(settings.decoders, head.names).read(head.rows, 0)
+        names, _, _, encoded = protocol.head(body)
+        rows = shape.reader(settings.decoders, names).read(encoded, 0)
         return rows[0] if rows else None
 
     async def _execute_many(

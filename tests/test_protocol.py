@@ -55,8 +55,9 @@ class Host:
                 place.publish(left.attends, numbers[slots.index(left.attends)])
         replies = []
         for slot, number in zip(slots, numbers, strict=True):
-            assert place.words[place.done_word(slot)] == number
-            replies.append(place.read(slot))
+            assert place.words[slot + ring.DONE] == number
+            reply = place.read(slot)
+            replies.append(ring.Reply(True, reply, "") if isinstance(reply, bytes) else reply)
             place.release(slot)
             self.last_slot = slot  # The next call takes it again.
         return replies
@@ -87,7 +88,7 @@ DECODERS = protocol.RowDecoders(False, bytes)
 
 
 def rows(body: bytes) -> list[tuple[Any, ...]]:
-    return DECODERS.tuples(protocol.head(body).rows)
+    return DECODERS.tuples(protocol.head(body)[3])
 
 
 def query(connection: int, sql: str, rows: int = 1_000, size: int = 1 << 20) -> protocol.Request:
@@ -114,7 +115,7 @@ def test_handles_are_used_once(host: Host) -> None:
     for _ in range(50):
         statement = protocol.prepared(host.one(protocol.prepare(db, "SELECT 1"))).statement
         transaction = protocol.handle(host.one(protocol.begin(db, None)))
-        cursor = protocol.head(host.one(query(db, "SELECT 1", rows=0))).cursor
+        cursor = protocol.head(host.one(query(db, "SELECT 1", rows=0)))[1]
         for handle in (statement, transaction, cursor):
             assert handle not in seen
             seen.add(handle)
@@ -158,16 +159,16 @@ def test_only_the_first_row(host: Host) -> None:
     host.one(protocol.execute(db, "CREATE TABLE t (a INTEGER)", None))
     host.one(protocol.execute_many(db, "INSERT INTO t VALUES (?)", [(n,) for n in range(3)]))
     for found in ([(0,)], []):
-        request = protocol.query_one(db, "SELECT a FROM t ORDER BY a", None, nanoseconds=False, maps=False)
+        request = protocol.query_one(db, "SELECT a FROM t ORDER BY a", None, False, False)
         body = host.one(request)
-        assert (rows(body), protocol.head(body).cursor) == (found, 0)
+        assert (rows(body), protocol.head(body)[1]) == (found, 0)
         host.one(protocol.execute(db, "DELETE FROM t", None))
 
 
 def test_rows_as_maps(host: Host) -> None:
     db = host.open()
     request = protocol.query(db, "SELECT 1 AS a, 'x' AS b", None, 9, 9, nanoseconds=False, maps=True)
-    assert DECODERS.dicts(protocol.head(host.one(request)).rows) == [{"a": 1, "b": "x"}]
+    assert DECODERS.dicts(protocol.head(host.one(request))[3]) == [{"a": 1, "b": "x"}]
 
 
 def test_a_stop_hits_only_the_request_with_its_number(host: Host) -> None:
@@ -245,14 +246,13 @@ def test_mutated_requests_never_kill_the_instance(
 def test_a_ring_of_nonsense_never_kills_the_instance(host: Host, words: list[int]) -> None:
     place = host.runtime.ring
     slot = place.place(7, b"", attended=False)
-    first = place.done_word(slot) - 16
     for offset, word in enumerate(words[:5]):
-        place.words[first + offset] = word
+        place.words[slot + offset] = word
     place.order(follow=False, patience=words[5], time=words[6])
     left = host.on_thread(host.runtime.serve)
     assert left.attends in (None, slot)
-    place.words[first + 2] = 0
-    place.words[first] = 7
+    place.words[slot + 2] = 0
+    place.words[slot] = 7
     place.release(slot)
     host.one(protocol.versions())
 

@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterable
 from aiostoolap import errors
 from aiostoolap.core import loops, protocol, ring
 
-Answer = ring.Reply | errors.Error
+Answer = bytes | ring.Reply | errors.Error
+
+_NUMBERS = 2**32 - 1
 
 _CANCELLED = errors.StatementCancelledError("the statement was cancelled before it began")
 
@@ -39,11 +41,17 @@ class Call:
     )
 
     def __init__(
-        self, order: int, request: protocol.Request, slot: int, words: memoryview | None, done: int, polled: bool
+        self,
+        order: int,
+        number: int,
+        request: protocol.Request,
+        slot: int,
+        words: memoryview | None,
+        polled: bool,
     ) -> None:
         self.order = order
         """The engine serves calls in this order."""
-        self.number = ring.number(order)
+        self.number = number
         """The same, as the ring says it."""
         self.request = request
         self.slot: int | None = slot
@@ -59,7 +67,7 @@ class Call:
         self.settled = False
         """It was abandoned, and what it had opened is closed."""
         self._words = words
-        self._done = done
+        self._done = slot + ring.DONE
 
     def is_done(self) -> bool:
         """Whether the answer is there."""
@@ -89,9 +97,11 @@ class Exchange:
         self.closing: errors.Error | None = None
         """What calls from now on are answered."""
         self.ended = False
-        self._calls: list[Call | None] = [None] * ring.SLOTS
+        self._calls: dict[int, Call] = {}
+        """By slot."""
         self._order = 0
-        self._room: deque[loops.Waiter] = deque()
+        self.room: deque[loops.Waiter] = deque()
+        """Tasks that wait for room; others wait behind them."""
         self._awake = True
         """The thread looks here before it sleeps."""
         self._bell = threading.Lock()
@@ -115,39 +125,37 @@ class Exchange:
                 self.check()
             place = self.ring
             assert place is not None, "submitted before the start"
-            if not place.has_room():
+            if not place.free:
                 return None
-            order = self.next_order()
-            attended = request.is_attended or len(request.body) > ring.BODY_SIZE
-            slot = place.place(ring.number(order), request.body, attended)
+            order = self._order = self._order + 1
+            number = 1 + order % _NUMBERS  # 0 is what unused words hold.
+            body = request.body
+            attended = len(body) > ring.BODY_SIZE or request.before is not None or request.after is not None
+            slot = place.place(number, body, attended)
             polled = self._awake and self._polls and not attended
             words = place.words if self.ordered else None
-            call = Call(order, request, slot, words, place.done_word(slot), polled)
-            self._calls[slot] = call
+            call = self._calls[slot] = Call(order, number, request, slot, words, polled)
             if not self._awake:
                 self._ring_the_bell()
         return call
 
-    def next_order(self) -> int:
-        """Counts the requests; with the lock held."""
-        self._order += 1
-        return self._order
+    def claim(self) -> None:
+        """Gives the thread's own slot a number."""
+        with self.lock:
+            assert self.ring is not None
+            self._order += 1
+            self.ring.claim(1 + self._order % _NUMBERS)
 
-    @property
-    def is_crowded(self) -> bool:
-        """Whether others wait for room."""
-        return bool(self._room)
-
-    async def room(self) -> None:
+    async def wait_for_room(self) -> None:
         """Waits until there may be room."""
         waiter = loops.waiter()
         with self.lock:
-            self._room.append(waiter)
+            self.room.append(waiter)
         try:
             await waiter.wait()
         except BaseException:
             with self.lock, contextlib.suppress(ValueError):
-                self._room.remove(waiter)
+                self.room.remove(waiter)
             self._offer_room()  # It may have been offered to this task.
             raise
 
@@ -195,8 +203,9 @@ class Exchange:
             self._release(call)
             answer = None if call.settled else call.answer
             call.settled = True
-        if isinstance(answer, ring.Reply) and answer.ok and call.request.undo is not None:
-            undo = call.request.undo(answer.body)
+        body = answer.body if isinstance(answer, ring.Reply) and answer.ok else answer
+        if isinstance(body, bytes) and call.request.undo is not None:
+            undo = call.request.undo(body)
             if undo is not None:
                 self.post(undo)
 
@@ -212,17 +221,16 @@ class Exchange:
         with self.lock:
             if self.closing is None:
                 self.closing = errors.ClosedError("the engine is closed")
-                for call in self._calls if stop else ():
-                    if call is not None:
-                        self._stop(call)
+                for call in self._calls.values() if stop else ():
+                    self._stop(call)
                 self._call_back()
-                wake_all(self._room)
+                wake_all(self.room)
 
     @property
     def queued(self) -> int:
         """How many calls wait for their turn."""
         with self.lock:
-            return len(self._room) + (self.ring.queued if self.ring is not None else 0)
+            return len(self.room) + (self.ring.queued if self.ring is not None else 0)
 
     # What the thread does.
 
@@ -230,7 +238,6 @@ class Exchange:
         """The call that the engine has left `serve` for; from now on it cannot be withdrawn."""
         with self.lock:
             call, place = self._calls[slot], self.ring
-            assert call is not None
             assert place is not None
             place.begin(slot, call.number)
             if place.is_stopped(slot, call.number):
@@ -241,7 +248,7 @@ class Exchange:
         """Wakes whoever expects that the calls in these slots are done."""
         for slot in slots:
             with self.lock:
-                call = self._calls[slot]
+                call = self._calls.get(slot)
                 if call is not None and not self.ordered:
                     self._release(call)  # Its task cannot see by itself that it is done.
             if call is None or not call.is_done():
@@ -256,7 +263,7 @@ class Exchange:
         with self.lock:
             if self.closing is None:
                 self.closing = reason
-            left = [call for call in self._calls if call is not None]
+            left = list(self._calls.values())
             for call in left:
                 if call.is_done():
                     self._release(call)
@@ -264,7 +271,7 @@ class Exchange:
                     call.answer, call.slot = call.answer or reason, None
             self.ring = None
             self.posts.clear()
-            wake_all(self._room)
+            wake_all(self.room)
         for call in left:
             if call.wake is not None:
                 call.wake()
@@ -304,16 +311,17 @@ class Exchange:
             return
         if call.answer is None:
             call.answer = place.read(slot)
-        call.slot = self._calls[slot] = None
+        call.slot = None
+        del self._calls[slot]
         place.release(slot)
-        if self._room:
+        if self.room:
             self._offer_room()
 
     def _offer_room(self) -> None:
         with self.lock:
-            while self._room and self.ring is not None and self.ring.has_room():
+            while self.room and self.ring is not None and self.ring.free:
                 with contextlib.suppress(RuntimeError):  # Its loop is closed.
-                    self._room.popleft().wake_from_anywhere()
+                    self.room.popleft().wake_from_anywhere()
                     return
 
     def _call_back(self) -> None:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import copy
 import logging
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -82,8 +82,8 @@ class Executor:
             await waiter.wait()
         self._exchange.check()
 
-    async def submit(self, request: protocol.Request, timeout: float | None = None) -> bytes:
-        """Runs a request and returns the body of its reply.
+    def submit(self, request: protocol.Request, timeout: float | None = None) -> Coroutine[Any, Any, bytes]:
+        """Runs a request and returns the body of its reply. To be awaited at once: it is on its way already.
 
         Args:
             request: what to run.
@@ -94,14 +94,25 @@ class Executor:
             TimeoutError: it was stopped; one that succeeded all the same returns its reply.
         """
         exchange = self._exchange
-        exchange.check()  # A child of a fork must hear of that, not that it has no event loop.
-        before = loops.running().before()
-        if before is not None:
-            await before
+        if exchange.closing is not None:
+            exchange.check()  # A child of a fork must hear of that, not that it has no event loop.
+        turn = loops.turn()
+        checkpoint = turn.checkpoint()
+        if checkpoint is None and not exchange.room:
+            call = exchange.place(request)
+            if call is not None:
+                return self._finish(call, turn, timeout)
+        return self._submit_later(request, timeout, checkpoint)
+
+    async def _submit_later(
+        self, request: protocol.Request, timeout: float | None, checkpoint: Awaitable[None] | None
+    ) -> bytes:
+        if checkpoint is not None:
+            await checkpoint
         call = self.begin(request)
         while call is None:
-            await exchange.room()
-            call = exchange.place(request)
+            await self._exchange.wait_for_room()
+            call = self._exchange.place(request)
         return await self.finish(call, timeout)
 
     def begin(self, request: protocol.Request) -> Call | None:
@@ -110,7 +121,7 @@ class Executor:
         Raises:
             Error: the engine is closed, or is gone.
         """
-        return None if self._exchange.is_crowded else self._exchange.place(request)
+        return None if self._exchange.room else self._exchange.place(request)
 
     def forget(self, call: Call) -> None:
         """Stops a request; what its reply would have left open is closed."""
@@ -118,15 +129,15 @@ class Executor:
 
     async def finish(self, call: Call, timeout: float | None = None) -> bytes:
         """Waits for the reply to a request that was placed; see `submit`."""
+        return await self._finish(call, loops.turn(), timeout)
+
+    async def _finish(self, call: Call, turn: loops.Turn, timeout: float | None) -> bytes:
         exchange = self._exchange
-        loop = loops.running()
         in_time = True
         try:
-            for _ in range(loop.turns if call.polled else 0):
-                await loop
-                if call.is_done():
-                    break
-            else:
+            if call.polled:
+                await turn
+            if not call.is_done():
                 in_time = await self._sleep(call, timeout)
         except GeneratorExit:
             # The loop is gone, and nobody can wait any more.
@@ -138,17 +149,23 @@ class Executor:
                 exchange.settle(call)
             raise
         answer = exchange.take(call)
-        if isinstance(answer, ring.Reply):
-            if answer.printed:
-                self._on_warning(answer.printed.strip())
-            if answer.ok:
-                return answer.body
-            error = errors.from_reply(*protocol.failure(answer.body))
-        else:
-            error = copy.copy(answer)
-        if not in_time and isinstance(error, errors.StatementCancelledError):
-            raise TimeoutError(f"the statement was stopped after {timeout} s")
-        raise error
+        if isinstance(answer, bytes):
+            return answer
+        try:
+            return self._read(answer)
+        except errors.StatementCancelledError:
+            if in_time:
+                raise
+            raise TimeoutError(f"the statement was stopped after {timeout} s") from None
+
+    def _read(self, answer: ring.Reply | errors.Error) -> bytes:
+        if isinstance(answer, errors.Error):
+            raise copy.copy(answer)
+        if answer.printed:
+            self._on_warning(answer.printed.strip())
+        if answer.ok:
+            return answer.body
+        raise errors.from_reply(*protocol.failure(answer.body))
 
     async def _sleep(self, call: Call, timeout: float | None) -> bool:
         """Sleeps until a call is done; false if it was stopped because its time was up."""

@@ -93,8 +93,10 @@ def _trio() -> Any:
 
 
 def _in_trio_task() -> bool:
+    if "trio.lowlevel" not in sys.modules:
+        return False
     # Another thread may be importing trio at this moment: then no task of it runs here yet.
-    in_trio_task = getattr(sys.modules.get("trio.lowlevel"), "in_trio_task", None)
+    in_trio_task = getattr(sys.modules["trio.lowlevel"], "in_trio_task", None)
     return in_trio_task is not None and bool(in_trio_task())
 
 
@@ -124,16 +126,56 @@ async def wait_through(wait: Callable[[], Awaitable[None]], done: Callable[[], b
                 continue  # A native cancellation: asyncio knows no shields.
 
 
-class Loop(Protocol):
-    """An event loop: `await` it for one turn of it."""
-
-    turns: int
-    """So many of them take about as long as to be woken by another thread."""
+class Turn(Protocol):
+    """One turn of an event loop: `await` it."""
 
     def __await__(self) -> Generator[Any, Any, None]: ...
 
-    def before(self) -> Awaitable[None] | None:
-        """What to await so that a task that is cancelled already does not begin; None if it surely is not."""
+    def checkpoint(self) -> Awaitable[None] | None:
+        """What to await so that a task that is cancelled already does not begin; None if it surely is not.
+
+        Raises:
+            RuntimeError: no event loop runs here.
+        """
+
+
+class _AsyncioTurn:
+    def __await__(self) -> Generator[None, None, None]:
+        yield  # As asyncio.sleep(0), which takes twice as long for it.
+
+    def checkpoint(self) -> Awaitable[None] | None:
+        task = asyncio.current_task()
+        return self._if_cancelled() if task is not None and task.cancelling() else None
+
+    async def _if_cancelled(self) -> None:
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        await self
+
+
+class _TrioTurn:
+    def __await__(self) -> Generator[Any, Any, None]:
+        turn: Generator[Any, Any, None] = _trio().checkpoint().__await__()
+        return turn
+
+    def checkpoint(self) -> Awaitable[None] | None:
+        cancelled: Awaitable[None] = _trio().checkpoint_if_cancelled()
+        return cancelled
+
+
+_ASYNCIO_TURN = _AsyncioTurn()
+_TRIO_TURN = _TrioTurn()
+
+
+def turn() -> Turn:
+    """A turn of the event loop that runs here."""
+    return _TRIO_TURN if _in_trio_task() else _ASYNCIO_TURN
+
+
+class Loop(Protocol):
+    """An event loop."""
+
+    turns: int
+    """So many of them take about as long as to be woken by another thread."""
 
     def soon(self, callback: Callable[[], None]) -> bool:
         """Has a function run at the next turn; false if this loop has no such call. To be called on the loop."""
@@ -152,17 +194,6 @@ class _AsyncioLoop:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
 
-    def __await__(self) -> Generator[None, None, None]:
-        yield  # As asyncio.sleep(0), which takes twice as long for it.
-
-    def before(self) -> Awaitable[None] | None:
-        task = asyncio.current_task()
-        return self._if_cancelled() if task is not None and task.cancelling() else None
-
-    async def _if_cancelled(self) -> None:
-        await anyio.lowlevel.checkpoint_if_cancelled()
-        await self
-
     def soon(self, callback: Callable[[], None]) -> bool:
         self._loop.call_soon(callback)
         return True
@@ -172,18 +203,10 @@ class _AsyncioLoop:
 
 
 class _TrioLoop:
-    turns = 8
+    turns = 0
 
     def __init__(self, token: Any) -> None:
         self._token = token
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        pause: Generator[Any, Any, None] = _trio().checkpoint().__await__()
-        return pause
-
-    def before(self) -> Awaitable[None] | None:
-        cancelled: Awaitable[None] = _trio().checkpoint_if_cancelled()
-        return cancelled
 
     def soon(self, callback: Callable[[], None]) -> bool:
         return False
@@ -209,8 +232,8 @@ def running() -> Loop:
         RuntimeError: none does.
     """
     native = _trio().current_trio_token() if _in_trio_task() else asyncio.get_running_loop()
-    if native is not _running.native:
-        _running.loop = _AsyncioLoop(native) if isinstance(native, asyncio.AbstractEventLoop) else _TrioLoop(native)
-        _running.native = native
-    assert _running.loop is not None
-    return _running.loop
+    loop = _running.loop
+    if loop is None or native is not _running.native:
+        loop = _AsyncioLoop(native) if isinstance(native, asyncio.AbstractEventLoop) else _TrioLoop(native)
+        _running.loop, _running.native = loop, native
+    return loop

@@ -14,7 +14,9 @@ _LONGEST = {"low": 0.002, "balanced": 0.0002, "power": 0.0}
 _CREDIT = 4
 """So many waits in vain, each after a pause that was too long, until requests are no longer waited for awake."""
 _SHORTEST_QUIET, _LONGEST_QUIET = 0.01, 1.0
-"""Seconds in which requests are not waited for awake, after the processor was wanted elsewhere."""
+"""Seconds in which requests are not waited for awake, for the processor is wanted elsewhere."""
+_STRIKES, _SMOOTH = 3, 64
+"""It is if that happened so many times, and never so many requests were served in between."""
 
 
 def processors() -> int:
@@ -41,6 +43,7 @@ class Pace:
         self._spinning = False
         self._quiet_until = 0.0
         self._quiet = _SHORTEST_QUIET
+        self._strikes = 0
 
     @property
     def polls(self) -> bool:
@@ -64,13 +67,19 @@ class Pace:
         if self._spinning:
             self._spinning = False
             _spinners.release()
-            if disturbed:
-                self._quiet = min(2 * self._quiet, _LONGEST_QUIET)
-                self._quiet_until = time.monotonic() + self._quiet
-            elif served > 1:
-                self._quiet = max(self._quiet / 2, _SHORTEST_QUIET)
+            self._account(served, disturbed)
         if served > 1:
             self._credit = _CREDIT
+
+    def _account(self, served: int, disturbed: bool) -> None:
+        """Stays quiet if the processor is wanted elsewhere again and again, and longer each time."""
+        if served > _SMOOTH:
+            self._strikes, self._quiet = 0, _SHORTEST_QUIET
+        elif disturbed:
+            self._strikes += 1
+            if self._strikes == _STRIKES:
+                self._strikes, self._quiet = 0, min(2 * self._quiet, _LONGEST_QUIET)
+                self._quiet_until = time.monotonic() + self._quiet
 
     def slept(self, seconds: float) -> None:
         """Tells how long the thread slept before a request came."""

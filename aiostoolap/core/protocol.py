@@ -72,11 +72,6 @@ class Request(msgspec.Struct, frozen=True):
     after: Callable[[bool], None] | None = None
     keep: bool = False
 
-    @property
-    def is_attended(self) -> bool:
-        """Whether the host has to do something around it."""
-        return self.before is not None or self.after is not None
-
 
 @dataclass(frozen=True, slots=True)
 class Hold:
@@ -182,7 +177,7 @@ def query(
     return Request(_encode((5, connection, target, parameters, rows, size, flags)), _close_cursor)
 
 
-def query_one(connection: Handle, target: Target, parameters: Any, *, nanoseconds: bool, maps: bool) -> Request:
+def query_one(connection: Handle, target: Target, parameters: Any, nanoseconds: bool, maps: bool) -> Request:
     """A query whose reply brings the first row alone."""
     return Request(_encode((5, connection, target, parameters, 1, 1, nanoseconds | maps << 1 | 4)))
 
@@ -240,23 +235,15 @@ def _close_handle(body: bytes) -> Request:
     return close(handle(body))
 
 
-class Head(NamedTuple):
-    """What stands before the rows in the reply to `query`."""
+def head(body: bytes) -> tuple[bytes, Handle, int, memoryview]:
+    """Takes the reply to `query` apart.
 
-    names: bytes
-    """The names of the columns, encoded."""
-    cursor: Handle
-    """0 if there are no further rows."""
-    affected: int
-    """How many rows were changed."""
-    rows: memoryview
-
-
-def head(body: bytes) -> Head:
-    """Takes the reply to `query` apart."""
+    Returns:
+        The names of the columns, encoded; a cursor, 0 if there are no further rows; how many rows were changed; rows.
+    """
     end = 6 + int.from_bytes(body[2:6])
     cursor, affected = _unpack_head(body, end)
-    return Head(body[6:end], cursor, affected, memoryview(body)[end + 18 :])
+    return body[6:end], cursor, affected, memoryview(body)[end + 18 :]
 
 
 def more(body: bytes) -> tuple[Handle, memoryview]:
@@ -269,7 +256,7 @@ _unpack_more = struct.Struct(">xQ").unpack_from
 
 
 def _close_cursor(body: bytes) -> Request | None:
-    cursor = head(body).cursor
+    cursor = head(body)[1]
     return close(cursor) if cursor else None
 
 

@@ -11,8 +11,6 @@ import sys
 from typing import NamedTuple
 
 SLOTS = 4096
-OWN_SLOT = 0
-"""The slot that the engine's thread uses for requests of its own."""
 BODY_SIZE = 2048
 """Bytes of a request that a slot has room for."""
 
@@ -24,7 +22,8 @@ _AWAITED_SLOTS = _QUEUE + SLOTS
 _FIRST_SLOT = _AWAITED_SLOTS + SLOTS
 _SLOT_WORDS = 32
 _NUMBER, _LENGTH, _ATTENDED, _STOP, _AWAITED = range(5)
-_DONE, _BEGUN, _FAILED, _ADDRESS, _REPLY_LENGTH, _PRINTED = range(16, 22)
+DONE, _BEGUN, _FAILED, _ADDRESS, _REPLY_LENGTH, _PRINTED = range(16, 22)
+# DONE holds a request's number when its reply is there.
 _BODIES = 4 * (_FIRST_SLOT + SLOTS * _SLOT_WORDS)
 
 _WORD = 2**32
@@ -40,13 +39,8 @@ def is_ordered() -> bool:
     return gil_enabled and platform.machine().lower() in ("x86_64", "amd64")
 
 
-def number(order: int) -> int:
-    """The number of a request, from its order: from 1 to 2^32 - 1, and again, for 0 is what unused words hold."""
-    return 1 + order % (_WORD - 1)
-
-
 class Reply(NamedTuple):
-    """What came back for one request."""
+    """What came back for one request, in full."""
 
     ok: bool
     body: bytes
@@ -64,14 +58,8 @@ class Left(NamedTuple):
     """The slot of a request that was taken and is to be run by `run`."""
 
 
-def left(result: int) -> Left:
-    """What the result of `serve` says."""
-    reason = result & 0xFFFFFFFF
-    return Left(reason in (0, 2), reason == 2, result >> 32 if reason == 3 else None)
-
-
 class Ring:
-    """The ring of one instance.
+    """The ring of one instance. A slot is named by its first word.
 
     Args:
         memory: its linear memory, as bytes.
@@ -81,20 +69,18 @@ class Ring:
 
     def __init__(self, memory: memoryview, words: memoryview, address: int) -> None:
         self._memory = memory
-        self.words = self._words = words
+        self.words = words
         self._base = address // 4
         self._slots = self._base + _FIRST_SLOT
         self._queue = self._base + _QUEUE
         self._bodies = address + _BODIES
         self._tail = 0
-        self._free = [slot for slot in range(SLOTS - 1, -1, -1) if slot != OWN_SLOT]
-        """The last one is taken first: its memory is in the processor's caches."""
+        self.own = self._slots
+        """The slot that the engine's thread uses for requests of its own."""
+        self.free = [self._slots + n * _SLOT_WORDS for n in range(SLOTS - 1, 0, -1)]
+        """The slots that are free. The last one is taken first: its memory is in the processor's caches."""
 
     # Placing.
-
-    def has_room(self) -> bool:
-        """Whether a slot is free."""
-        return bool(self._free)
 
     def place(self, number: int, body: bytes, attended: bool) -> int:
         """Places a request and returns its slot.
@@ -104,72 +90,70 @@ class Ring:
             body: of an attended one, it is not written: `run` brings it.
             attended: the engine leaves `serve` for it.
         """
-        slot = self._free.pop()
-        words = self._words
-        first = self._slots + slot * _SLOT_WORDS
-        words[first] = number
-        words[first + _ATTENDED] = attended
+        slot = self.free.pop()
+        words = self.words
+        offset = slot - self._slots
+        words[slot] = number
+        words[slot + _ATTENDED] = attended
         if not attended:
             size = len(body)
-            words[first + _LENGTH] = size
-            start = self._bodies + slot * BODY_SIZE
+            words[slot + _LENGTH] = size
+            start = self._bodies + offset * (BODY_SIZE // _SLOT_WORDS)
             self._memory[start : start + size] = body
         tail = self._tail
-        words[self._queue + tail % SLOTS] = slot
+        words[self._queue + tail % SLOTS] = offset // _SLOT_WORDS
         self._tail = tail = (tail + 1) % _WORD
         words[self._base] = tail
         return slot
 
     def claim(self, number: int) -> None:
         """Gives a number to the slot of the engine's thread, which is not queued."""
-        self._words[self._slots + OWN_SLOT * _SLOT_WORDS] = number
+        self.words[self.own] = number
 
     # Waiting.
 
-    def done_word(self, slot: int) -> int:
-        """Which word of the memory holds a request's number when its reply is there."""
-        return self._slots + slot * _SLOT_WORDS + _DONE
-
     def has_begun(self, slot: int, number: int) -> bool:
         """Whether it is too late to withdraw that request."""
-        return bool(self._words[self._slots + slot * _SLOT_WORDS + _BEGUN] == number)
+        return bool(self.words[slot + _BEGUN] == number)
 
     def begin(self, slot: int, number: int) -> None:
         """Says that it is too late to withdraw an attended request."""
-        self._words[self._slots + slot * _SLOT_WORDS + _BEGUN] = number
+        self.words[slot + _BEGUN] = number
 
     def is_stopped(self, slot: int, number: int) -> bool:
         """Whether that request was asked to stop."""
-        return bool(self._words[self._slots + slot * _SLOT_WORDS + _STOP] == number)
+        return bool(self.words[slot + _STOP] == number)
 
     def stop(self, slot: int, number: int) -> None:
         """Asks that request to stop."""
-        self._words[self._slots + slot * _SLOT_WORDS + _STOP] = number
+        self.words[slot + _STOP] = number
 
     def expect(self, slot: int, number: int) -> None:
         """Has `expected` tell when that request is done; it may be done already."""
-        self._words[self._slots + slot * _SLOT_WORDS + _AWAITED] = number
+        self.words[slot + _AWAITED] = number
 
     # Taking.
 
     def has_failed(self, slot: int) -> bool:
         """Whether the request that is done is answered with an error."""
-        return bool(self._words[self._slots + slot * _SLOT_WORDS + _FAILED])
+        return bool(self.words[slot + _FAILED])
 
-    def read(self, slot: int) -> Reply:
-        """Copies the reply out of a slot."""
-        words = self._words
-        first = self._slots + slot * _SLOT_WORDS
-        start = words[first + _ADDRESS]
-        end = start + words[first + _REPLY_LENGTH]
-        size = words[first + _PRINTED]
-        printed = str(self._memory[end : end + size], "utf-8") if size else ""
-        return Reply(not words[first + _FAILED], bytes(self._memory[start:end]), printed)
+    def read(self, slot: int) -> bytes | Reply:
+        """Copies the reply out of a slot: the body alone if the request succeeded and nothing was printed."""
+        words = self.words
+        start = words[slot + _ADDRESS]
+        end = start + words[slot + _REPLY_LENGTH]
+        body = bytes(self._memory[start:end])
+        size = words[slot + _PRINTED]
+        failed = words[slot + _FAILED]
+        if not size and not failed:
+            return body
+        return Reply(not failed, body, str(self._memory[end : end + size], "utf-8"))
 
     def release(self, slot: int) -> None:
         """Frees a slot."""
-        self._words[self._slots + slot * _SLOT_WORDS] = 0  # So the engine sees that it may give its buffer back.
-        self._free.append(slot)
+        self.words[slot] = 0  # So the engine sees that it may give its buffer back.
+        self.free.append(slot)
 
     # The engine's thread.
 
@@ -181,7 +165,7 @@ class Ring:
             patience: microseconds to wait for one.
             time: microseconds after which to leave; None for no limit.
         """
-        words, base = self._words, self._base
+        words, base = self.words, self._base
         words[base + _LEAVE] = 0
         words[base + _FOLLOW] = follow
         words[base + _LIMIT] = self._tail
@@ -190,12 +174,12 @@ class Ring:
 
     def call_back(self) -> None:
         """Has `serve` leave soon."""
-        self._words[self._base + _LEAVE] = 1
+        self.words[self._base + _LEAVE] = 1
 
     @property
     def served(self) -> int:
         """How many requests the engine has taken, modulo 2^32."""
-        return int(self._words[self._base + _HEAD])
+        return int(self.words[self._base + _HEAD])
 
     @property
     def is_empty(self) -> bool:
@@ -210,17 +194,29 @@ class Ring:
     def taken_since(self, served: int, left: Left) -> list[int]:
         """The slots of the requests that were done since then: all that were taken but one that is to be attended."""
         count = (self.served - served) % _WORD - (left.attends is not None)
-        return [int(self._words[self._queue + (served + n) % _WORD % SLOTS]) for n in range(count)]
+        taken = (self.words[self._queue + (served + n) % _WORD % SLOTS] for n in range(count))
+        return [self._slots + n * _SLOT_WORDS for n in taken]
+
+    def left(self, result: int) -> Left:
+        """What the result of `serve` says."""
+        reason = result & (_WORD - 1)
+        attends = self._slots + (result >> 32) * _SLOT_WORDS if reason == 3 else None
+        return Left(reason in (0, 2), reason == 2, attends)
+
+    def index(self, slot: int) -> int:
+        """The number of a slot, as the engine counts them."""
+        return (slot - self._slots) // _SLOT_WORDS
 
     def publish(self, slot: int, number: int) -> None:
         """Says that the request of a slot is done."""
-        self._words[self._slots + slot * _SLOT_WORDS + _DONE] = number
+        self.words[slot + DONE] = number
 
     def expected(self) -> list[int]:
         """The slots of the requests done since the last call for which `expect` was called."""
         base = self._base
-        count = self._words[base + _AWAITED_COUNT]
+        count = self.words[base + _AWAITED_COUNT]
         if not count:
             return []
-        self._words[base + _AWAITED_COUNT] = 0
-        return self._words[base + _AWAITED_SLOTS : base + _AWAITED_SLOTS + count].tolist()
+        self.words[base + _AWAITED_COUNT] = 0
+        found = self.words[base + _AWAITED_SLOTS : base + _AWAITED_SLOTS + count]
+        return [self._slots + n * _SLOT_WORDS for n in found]

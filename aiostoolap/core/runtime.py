@@ -90,7 +90,7 @@ class Runtime:
         Raises:
             EngineLostError: the instance trapped; it cannot be used again.
         """
-        return ring.left(self._serve())
+        return self.ring.left(self._serve())
 
     def run(self, slot: int, body: bytes) -> bool:
         """Runs one request, whose reply is then in the slot; true if it succeeded.
@@ -103,7 +103,7 @@ class Runtime:
         if size > self._capacity or self._capacity > _KEPT_INPUT:
             self._grow(max(size, _SMALLEST_INPUT))
         self._memory[self._address : self._address + size] = body
-        self._run(slot, size)
+        self._run(self.ring.index(slot), size)
         return not self.ring.has_failed(slot)
 
     def close(self) -> None:

@@ -110,10 +110,11 @@ class Server:
 
     def _run(self, request: protocol.Request) -> ring.Reply:
         """Runs a request of the thread's own."""
-        with self._exchange.lock:
-            self._ring.claim(ring.number(self._exchange.next_order()))
-        self._run_in(ring.OWN_SLOT, request)
-        reply = self._ring.read(ring.OWN_SLOT)
+        self._exchange.claim()
+        self._run_in(self._ring.own, request)
+        reply = self._ring.read(self._ring.own)
+        if isinstance(reply, bytes):
+            return ring.Reply(True, reply, "")
         if reply.printed:
             self._on_warning(reply.printed.strip())
         return reply

@@ -36,8 +36,12 @@ class Watch:
             waiter = loops.waiter()
             self._sleepers[call.order] = call, waiter
             heapq.heappush(self._orders, call.order)
-            if not self._looking and self._first() is call:
-                self._ask()
+            if not self._looking:
+                if call.polled:
+                    self._turns = self.loop.turns
+                    self._keep_looking()
+                elif self._first() is call:
+                    self._ask()
             try:
                 await waiter.wait()
             finally:
@@ -83,6 +87,9 @@ class Watch:
     def _look(self) -> None:
         if self._wake():
             self._turns = self.loop.turns
+        self._keep_looking()
+
+    def _keep_looking(self) -> None:
         self._looking = bool(self._sleepers) and self._turns > 0 and self.loop.soon(self._look)
         self._turns -= 1
         if not self._looking:
