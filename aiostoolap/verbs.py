@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import math
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
@@ -80,6 +81,9 @@ class Verbs:
     def _submit(self, request: protocol.Request, timeout: float | None) -> Coroutine[Any, Any, bytes]:
         return self._executor.submit(request, self._settings.timeout if timeout is None else timeout)
 
+    def _finish(self, call: Call, timeout: float | None) -> Coroutine[Any, Any, bytes]:
+        return self._executor.finish(call, self._settings.timeout if timeout is None else timeout)
+
     async def _execute(self, target: protocol.Target, parameters: Parameters, timeout: float | None) -> int:
         request = protocol.execute(self._connection(), target, adapt(parameters))
         return protocol.handle(await self._submit(request, timeout))
@@ -120,12 +124,21 @@ class Verbs:
         async with unit as connection:
             while batch:
                 request = protocol.execute_many(connection, target, batch)
-                affected += protocol.handle(await self._submit(request, timeout))
+                batches.size = max(1, _REQUEST_BYTES * len(batch) // max(1, len(request.body)))
+                # The engine inserts these rows while the next are made ready.
+                call = self._executor.begin(request)
+                try:
+                    after = await batches.take() if following else []
+                except BaseException:
+                    if call is not None:
+                        self._executor.forget(call)
+                    raise
+                waiting = self._submit(request, timeout) if call is None else self._finish(call, timeout)
+                affected += protocol.handle(await waiting)
                 sent += len(batch)
                 if progress is not None:
                     progress(sent)
-                batches.size = max(1, _REQUEST_BYTES * len(batch) // max(1, len(request.body)))
-                batch, following = following, await batches.take() if following else []
+                batch, following = following, after
         return affected
 
     @asynccontextmanager
@@ -167,8 +180,7 @@ class _Source:
         return None
 
     async def arrive(self, call: Call) -> bytes:
-        verbs = self._verbs
-        return await verbs._executor.finish(call, verbs._settings.timeout if self._timeout is None else self._timeout)
+        return await self._verbs._finish(call, self._timeout)
 
     def forget(self, call: Call) -> None:
         self._verbs._executor.forget(call)
@@ -192,13 +204,10 @@ class _Batches:
             raise TypeError(f"rows is an iterable or an asynchronous one, not {type(rows).__name__}")
 
     async def take(self) -> list[Any]:
-        batch: list[Any] = []
         if self._iterator is not None:
-            for row in self._iterator:
-                batch.append(adapt(row))
-                if len(batch) == self.size:
-                    break
-        elif self._async_iterator is not None:
+            return list(map(adapt, itertools.islice(self._iterator, self.size)))
+        batch: list[Any] = []
+        if self._async_iterator is not None:
             async for row in self._async_iterator:
                 batch.append(adapt(row))
                 if len(batch) == self.size:

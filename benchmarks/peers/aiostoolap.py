@@ -28,7 +28,7 @@ class Stoolap:
         await self.db.execute_many(f"INSERT INTO {table} VALUES ({marks(rows[0])})", rows)
 
     async def rows(self, sql: str) -> Sequence[Any]:
-        return await self.db.query(sql)
+        return await self.db.query(sql, into=tuple)
 
     async def structs(self, sql: str, into: type[T]) -> list[T]:
         return await self.db.query(sql, into=into)
