@@ -13,8 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-import anyio
-
 from aiostoolap import dsn
 from aiostoolap.core import protocol
 from aiostoolap.core.executor import Executor
@@ -122,8 +120,6 @@ class Engine:
         self._settings = settings(timeout, timestamps, json)
         self._maintenance = Maintenance(checkpoint_every if root is not None else None, vacuum_every)
         self._executor: Executor | None = None
-        self._starting = anyio.Lock()
-        self._version = ""
         self._locks = Locks(self._root)
 
     @property
@@ -133,8 +129,7 @@ class Engine:
         Raises:
             ClosedError: the engine has not been started.
         """
-        self._running()
-        return self._version
+        return self._running().version
 
     async def open(self, name: str) -> DB:
         """Opens a database, or joins it if this engine has it open.
@@ -170,19 +165,19 @@ class Engine:
         Raises:
             InterfaceError: the engine's module cannot be used.
         """
-        async with self._starting:
-            if self._executor is None:
-                # Nothing of it refers to the engine, which can so be collected, and warn, while its thread runs.
-                start = functools.partial(_start_runtime, self._wasm, self._root)
-                executor = Executor(start, Pace(self._latency), self._maintenance, _print, self._locks.release_all)
-                try:
-                    await executor.start()
-                    self._version = protocol.engine_version(await executor.submit(protocol.versions()))
-                    await executor.submit(protocol.set_memory_limit(min(self._memory_limit, 2**32 - 1)))
-                except BaseException:
-                    executor.stop()
-                    raise
-                self._executor = executor
+        executor = self._executor
+        if executor is None:
+            # Nothing of it refers to the engine, which can so be collected, and warn, while its thread runs.
+            start = functools.partial(_start_runtime, self._wasm, self._root, min(self._memory_limit, 2**32 - 1))
+            executor = Executor(start, Pace(self._latency), self._maintenance, _print, self._locks.release_all)
+            self._executor = executor
+        try:
+            await executor.start()
+        except BaseException:
+            executor.stop()
+            if self._executor is executor:
+                self._executor = None
+            raise
         return self
 
     async def close(self) -> None:
@@ -232,11 +227,11 @@ class Engine:
         return db
 
 
-def _start_runtime(wasm: Path | None, root: Path | None) -> Runtime:
+def _start_runtime(wasm: Path | None, root: Path | None, memory_limit: int) -> Runtime:
     # Imported here, on the thread: wasmtime takes longer to import than all the rest.
     from aiostoolap.core.runtime import Runtime
 
-    return Runtime(wasm, root)
+    return Runtime(wasm, root, memory_limit)
 
 
 def _print(text: str) -> None:

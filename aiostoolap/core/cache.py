@@ -82,10 +82,9 @@ def _is_ours(file: Path) -> bool:
 
 def _processor() -> str:
     """What compiled code depends on: code for one processor may not run on another that shares the home directory."""
-    features = platform.processor()
     try:
         with Path("/proc/cpuinfo").open(encoding="ascii", errors="replace") as lines:
-            features = next((line for line in lines if line.startswith(("flags", "Features"))), features)
+            features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
     except OSError:
-        pass
+        features = platform.processor()
     return f"{sys.platform} {platform.machine()} {features}"

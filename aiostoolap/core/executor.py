@@ -56,6 +56,8 @@ class Executor:
         self._on_warning = on_warning
         self._on_end = on_end
         self._exchange = Exchange(pace.polls)
+        self.version = ""
+        """The engine's, once it has started."""
         self._here = threading.local()
         """The watch of each thread's loop."""
         self._starters: list[loops.Waiter] = []
@@ -247,6 +249,7 @@ class Executor:
         runtime: Runtime | None = None
         try:
             runtime = self._start()
+            self.version = runtime.version
             with self._exchange.lock:
                 self._exchange.ring = runtime.ring
                 wake_all(self._starters)

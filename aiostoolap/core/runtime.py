@@ -16,7 +16,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +47,13 @@ class Runtime:
     Args:
         wasm: the module; None for the bundled one.
         root: the host directory that the instance sees as /data; None for no files at all.
+        memory_limit: bytes that it may allocate.
 
     Raises:
         InterfaceError: the module is not one that this version of the package can use.
     """
 
-    def __init__(self, wasm: Path | None = None, root: Path | None = None) -> None:
+    def __init__(self, wasm: Path | None = None, root: Path | None = None, memory_limit: int = _ADDRESSES - 1) -> None:
         engine, module = load(wasm or BUNDLED)
         self._root = root
         self._store = wasmtime.Store(engine)
@@ -83,6 +83,17 @@ class Runtime:
         except (wasmtime.WasmtimeError, wasmtime.Trap) as error:
             raise InterfaceError(f"the module cannot be started: {error}") from None
         self._grow(_SMALLEST_INPUT)
+        self._ask(protocol.set_memory_limit(memory_limit))
+        self.version = protocol.engine_version(self._ask(protocol.versions()))
+        """The engine's version."""
+
+    def _ask(self, request: protocol.Request) -> bytes:
+        """Runs a request that cannot fail, before any others."""
+        self.ring.claim(1)
+        self.run(self.ring.own, request.body)
+        reply = self.ring.read(self.ring.own)
+        assert isinstance(reply, bytes)
+        return reply
 
     def serve(self) -> ring.Left:
         """Serves the requests of the ring, without Python's lock, until there is something to do here.
@@ -239,7 +250,8 @@ def load(wasm: Path) -> tuple[wasmtime.Engine, wasmtime.Module]:
 
 
 def _load(engine: wasmtime.Engine, wasm: Path, digest: str) -> wasmtime.Module:
-    file = cache.path(digest, f"wasmtime {metadata.version('wasmtime')}")
+    # Its version would take longer to look up than all the rest. What does not fit after all is refused below.
+    file = cache.path(digest, f"wasmtime of {Path(ffi.dll._name).stat().st_size} bytes")
     if file is not None and cache.is_trusted(file):
         try:
             return wasmtime.Module.deserialize_file(engine, str(file))
