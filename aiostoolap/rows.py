@@ -27,7 +27,7 @@ class Result(list[RowT]):
 
     Attributes:
         columns: the names, in order.
-        rows_affected: how many rows an INSERT, UPDATE or DELETE with RETURNING changed.
+        rows_affected: how many rows an INSERT, UPDATE or DELETE with RETURNING changed; 0 if they came in pieces.
     """
 
     def __init__(self, columns: Sequence[str], rows: list[RowT], rows_affected: int = 0) -> None:
@@ -140,7 +140,7 @@ class Rows(Generic[RowT]):
 
     @property
     def rows_affected(self) -> int:
-        """How many rows an INSERT, UPDATE or DELETE with RETURNING changed."""
+        """How many rows an INSERT, UPDATE or DELETE with RETURNING changed; 0 if they come in pieces."""
         return self._affected
 
     async def open(self) -> None:

@@ -847,3 +847,53 @@ async def test_statistics(engine: Engine) -> None:
 
 def test_row_type_is_exported() -> None:
     assert issubclass(Row, tuple)
+
+
+async def test_rows_that_a_write_returns_are_counted(db: DB) -> None:
+    await db.execute("CREATE TABLE t (a INTEGER)")
+    assert await db.execute("INSERT INTO t VALUES (1), (2), (3) RETURNING a") == 3
+    found = await db.query("UPDATE t SET a = a + 10 WHERE a > 1 RETURNING a")
+    assert (sorted(found), found.rows_affected) == ([(12,), (13,)], 2)
+    assert await db.execute("DELETE FROM t WHERE a = 99 RETURNING a") == 0
+    assert await db.execute("SELECT a FROM t") == 0
+
+
+async def test_execute_many_as_statements_of_many_rows(db: DB) -> None:
+    """What the engine does for 32 rows at once must be what it does for one, and errors must name the row."""
+    await db.execute("CREATE TABLE parents (id INTEGER PRIMARY KEY)")
+    await db.execute_many("INSERT INTO parents VALUES (?)", ((n,) for n in range(100)))
+    await db.execute(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY AUTO_INCREMENT, name TEXT NOT NULL,"
+        " n INTEGER DEFAULT 7 CHECK (n < 1000), parent INTEGER REFERENCES parents(id), made TIMESTAMP, data JSON)"
+    )
+    insert = "INSERT INTO t (name, parent, made, data) VALUES ($2, $1, $3, '{\"a\": 1}')"
+    made = datetime(2026, 11, 23, tzinfo=UTC)
+    assert await db.execute_many(insert, ((n % 100, f"name{n}", made) for n in range(1_000))) == 1_000
+    assert await db.query("SELECT COUNT(*), SUM(n), MIN(id), MAX(id) FROM t") == [(1_000, 7_000, 1, 1_000)]
+    assert await db.query_one("SELECT name, parent, made, data FROM t WHERE id = 778") == (
+        "name777",
+        77,
+        made,
+        {"a": 1},
+    )
+    wrong: list[tuple[Any, type[aiostoolap.Error]]] = [
+        ((5, None, made), aiostoolap.IntegrityError),
+        ((777, "no parent", made), aiostoolap.ForeignKeyViolationError),
+        ((5, "no moment", "yesterday"), aiostoolap.Error),
+        ((5, "too few"), aiostoolap.ProgrammingError),
+        ((5, "too", "many", 4), aiostoolap.ProgrammingError),
+    ]
+    for place in (0, 31, 32, 100):
+        for row, kind in wrong:
+            rows: list[Any] = [(n % 100, "x", made) for n in range(150)]
+            rows[place] = row
+            with pytest.raises(kind) as caught:
+                await db.execute_many(insert, rows)
+            assert caught.value.fields["row"] == str(place), row
+    assert await db.query_value("SELECT COUNT(*) FROM t") == 1_000
+    async with db.transaction() as tx:
+        with pytest.raises(aiostoolap.UniqueViolationError) as caught:
+            await tx.execute_many("INSERT INTO parents VALUES (?)", [(n,) for n in (*range(200, 240), 205)])
+        assert caught.value.fields["row"] == "40"
+        assert await tx.execute_many("INSERT INTO parents VALUES (?)", [(n,) for n in range(200, 240)]) == 40
+    assert await db.query_value("SELECT COUNT(*) FROM parents") == 140

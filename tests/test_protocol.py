@@ -45,9 +45,9 @@ class Host:
         slots = []
         for number, request in zip(numbers, requests, strict=True):
             slots.append(place.place(number, request.body, len(request.body) > ring.BODY_SIZE))
-        left = ring.Left(False, False, None)
+        left = ring.Left(False, None)
         while not left.idle:
-            place.order(follow=False, patience=0, time=None)
+            place.order(follow=False, patience=0, doze=0, time=None)
             left = self.runtime.serve()
             place.expected()
             if left.attends is not None:
@@ -248,7 +248,7 @@ def test_a_ring_of_nonsense_never_kills_the_instance(host: Host, words: list[int
     slot = place.place(7, b"", attended=False)
     for offset, word in enumerate(words[:5]):
         place.words[slot + offset] = word
-    place.order(follow=False, patience=words[5], time=words[6])
+    place.order(follow=False, patience=words[5], doze=words[5], time=words[6])
     left = host.on_thread(host.runtime.serve)
     assert left.attends in (None, slot)
     place.words[slot + 2] = 0

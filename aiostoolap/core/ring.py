@@ -15,7 +15,7 @@ BODY_SIZE = 2048
 """Bytes of a request that a slot has room for."""
 
 # Words from the ring's address.
-_TAIL, _LEAVE, _FOLLOW, _LIMIT, _PATIENCE, _TIME = range(6)
+_TAIL, _LEAVE, _FOLLOW, _LIMIT, _PATIENCE, _TIME, _DOZE = range(7)
 _HEAD, _AWAITED_COUNT = 16, 17
 _QUEUE = 32
 _AWAITED_SLOTS = _QUEUE + SLOTS
@@ -52,8 +52,6 @@ class Left(NamedTuple):
 
     idle: bool
     """There are no requests; otherwise there may be more."""
-    disturbed: bool
-    """The processor was wanted elsewhere while the engine waited for requests."""
     attends: int | None
     """The slot of a request that was taken and is to be run by `run`."""
 
@@ -157,12 +155,13 @@ class Ring:
 
     # The engine's thread.
 
-    def order(self, *, follow: bool, patience: int, time: int | None) -> None:
+    def order(self, *, follow: bool, patience: int, doze: int, time: int | None) -> None:
         """Says what the next `serve` is to do.
 
         Args:
             follow: go on with requests that are placed meanwhile.
-            patience: microseconds to wait for one.
+            patience: microseconds to look for one without a pause.
+            doze: microseconds to look for one now and then, after that.
             time: microseconds after which to leave; None for no limit.
         """
         words, base = self.words, self._base
@@ -170,6 +169,7 @@ class Ring:
         words[base + _FOLLOW] = follow
         words[base + _LIMIT] = self._tail
         words[base + _PATIENCE] = patience
+        words[base + _DOZE] = doze
         words[base + _TIME] = _WORD - 1 if time is None else min(time, _WORD - 2)
 
     def call_back(self) -> None:
@@ -200,8 +200,8 @@ class Ring:
     def left(self, result: int) -> Left:
         """What the result of `serve` says."""
         reason = result & (_WORD - 1)
-        attends = self._slots + (result >> 32) * _SLOT_WORDS if reason == 3 else None
-        return Left(reason in (0, 2), reason == 2, attends)
+        attends = self._slots + (result >> 32) * _SLOT_WORDS if reason == 2 else None
+        return Left(reason == 0, attends)
 
     def index(self, slot: int) -> int:
         """The number of a slot, as the engine counts them."""

@@ -82,9 +82,11 @@ class Server:
         time_left = self._time_to_chores()
         with self._exchange.lock:
             posts, self._exchange.posts = self._exchange.posts, []
+            patience, doze = self._pace.begin()
             self._ring.order(
                 follow=self._exchange.ordered,
-                patience=self._pace.begin(),
+                patience=patience,
+                doze=doze,
                 time=None if time_left is None else int(time_left * 1e6),
             )
         for request in posts:
@@ -92,7 +94,7 @@ class Server:
                 self._run(request)
         before = self._ring.served
         left = self._runtime.serve()
-        self._pace.end((self._ring.served - before) % 2**32, left.disturbed)
+        self._pace.end((self._ring.served - before) % 2**32)
         return left
 
     def _attend(self, slot: int) -> None:

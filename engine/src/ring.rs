@@ -22,10 +22,12 @@ struct Orders {
     /// 0: serve no more than `limit` of them, and do not wait.
     follow: u32,
     limit: u32,
-    /// Microseconds to wait for the next request.
+    /// Microseconds to look for the next request without a pause.
     patience: u32,
     /// Microseconds after which to leave.
     time: u32,
+    /// Microseconds to look for it now and then, after that.
+    doze: u32,
 }
 
 #[repr(C, align(64))]
@@ -137,8 +139,6 @@ pub fn address() -> *const u8 {
 pub enum Left {
     /// There are no requests.
     Idle,
-    /// The same, and another thread wanted the processor while this one waited.
-    Disturbed,
     /// There may be more requests.
     Busy,
     /// The host is to call `run` for this slot.
@@ -150,8 +150,7 @@ impl From<Left> for u64 {
         match left {
             Left::Idle => 0,
             Left::Busy => 1,
-            Left::Disturbed => 2,
-            Left::Attend(slot) => 3 | (slot as u64) << 32,
+            Left::Attend(slot) => 2 | (slot as u64) << 32,
         }
     }
 }
@@ -164,7 +163,14 @@ const LAST_BUFFER: usize = 1 << 22;
 const CLOCK_EVERY: u32 = 16;
 /// So many looks for a request take about as long as one at the clock.
 const LOOKS: usize = 32;
-/// They take this long only if the processor did something else meanwhile.
+const SHORTEST_CALM: Duration = Duration::from_millis(1);
+const LONGEST_CALM: Duration = Duration::from_millis(256);
+/// After so many requests a disturbance is the first one again.
+const SMOOTH: u32 = 64;
+/// Naps grow with the time that nothing came, so that a request waits for at most this share of it.
+const NAP_SHARE: u32 = 4;
+const SHORTEST_NAP: Duration = Duration::from_micros(20);
+/// LOOKS take this long only if the processor did something else meanwhile.
 const DISTURBED: Duration = Duration::from_micros(100);
 /// At most so many replies wait until their commits are durable.
 const MOST_UNSETTLED: usize = 256;
@@ -175,11 +181,23 @@ pub struct Ring {
     large: Vec<usize>,
     /// The slots whose replies wait until their commits are durable.
     unsettled: Vec<usize>,
+    /// When to look for requests without a pause again, and after how long that was.
+    calm_at: Instant,
+    calm: Duration,
+    /// How many requests came since while it looked so.
+    smooth: u32,
 }
 
 impl Default for Ring {
     fn default() -> Self {
-        Self { outputs: vec![Vec::new(); SLOTS], large: Vec::new(), unsettled: Vec::new() }
+        Self {
+            outputs: vec![Vec::new(); SLOTS],
+            large: Vec::new(),
+            unsettled: Vec::new(),
+            calm_at: Instant::now(),
+            calm: SHORTEST_CALM,
+            smooth: 0,
+        }
     }
 }
 
@@ -197,9 +215,9 @@ impl Ring {
                 if read(word!(orders.follow)) == 0 {
                     return Left::Idle;
                 }
-                match wait_for_request(deadline) {
-                    Some(left) => return left,
-                    None => continue,
+                match self.wait_for_request(deadline) {
+                    true => continue,
+                    false => return Left::Idle,
                 }
             };
             let attended = read(word!(slots[slot].request.attended)) != 0;
@@ -229,6 +247,50 @@ impl Ring {
                 return Left::Busy;
             }
         }
+    }
+
+    /// Waits for a request, awake: looks for it without a pause for a while, then now and then. False if none comes, or the
+    /// host wants something else.
+    fn wait_for_request(&mut self, deadline: Option<Instant>) -> bool {
+        let begun = Instant::now();
+        let head = read(word!(progress.head));
+        let came = || load(word!(orders.tail)) != head;
+        let leaves = || load(word!(orders.leave)) != 0;
+        let patience = if begun < self.calm_at { 0 } else { read(word!(orders.patience)) };
+        let end_of_patience = begun + Duration::from_micros(patience.into());
+        let mut now = begun;
+        while now < end_of_patience && !leaves() {
+            for _ in 0..LOOKS {
+                if came() {
+                    self.smooth += 1;
+                    return true;
+                }
+            }
+            let before = std::mem::replace(&mut now, Instant::now());
+            if now - before > DISTURBED {
+                self.keep_calm(now);
+                break;
+            }
+        }
+        let end = end_of_patience + Duration::from_micros(read(word!(orders.doze)).into());
+        let end = deadline.map_or(end, |deadline| deadline.min(end));
+        while now < end && !leaves() {
+            std::thread::sleep(SHORTEST_NAP.max((now - begun) / NAP_SHARE));
+            if came() {
+                return true;
+            }
+            now = Instant::now();
+        }
+        false
+    }
+
+    /// Another thread wanted the processor: from now on it is left to that while there is nothing to do, for a while, and
+    /// for longer if that happens again soon.
+    fn keep_calm(&mut self, now: Instant) {
+        let longer = if self.smooth > SMOOTH { SHORTEST_CALM } else { (self.calm * 2).min(LONGEST_CALM) };
+        self.smooth = 0;
+        self.calm = longer;
+        self.calm_at = now + longer;
     }
 
     /// Runs the request of a slot with a body from elsewhere; the host publishes the reply.
@@ -330,26 +392,6 @@ fn publish(slot: usize) {
         write(word!(awaited[count % SLOTS]), slot as u32);
         write(word!(progress.awaited), count as u32 + 1);
     }
-}
-
-/// Looks for a request for a while; none may come, or the host want something else.
-fn wait_for_request(deadline: Option<Instant>) -> Option<Left> {
-    let patience = Duration::from_micros(read(word!(orders.patience)).into());
-    let mut now = Instant::now();
-    let until = deadline.map_or(now + patience, |deadline| deadline.min(now + patience));
-    let head = read(word!(progress.head));
-    while now < until && load(word!(orders.leave)) == 0 {
-        for _ in 0..LOOKS {
-            if load(word!(orders.tail)) != head {
-                return None;
-            }
-        }
-        let before = std::mem::replace(&mut now, Instant::now());
-        if now - before > DISTURBED {
-            return Some(Left::Disturbed);
-        }
-    }
-    Some(Left::Idle)
 }
 
 fn deadline(microseconds: u32) -> Option<Instant> {
