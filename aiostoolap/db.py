@@ -265,7 +265,7 @@ class Tx(Session):
         except Error:
             self._release()  # It failed to commit, or COMMIT as SQL or its connection's end was before.
             raise
-        self._release()
+        self._handle = None  # The engine has given it back.
 
     def _release(self) -> None:
         handle, self._handle = self._handle, None

@@ -121,6 +121,7 @@ class Engine:
         self._maintenance = Maintenance(checkpoint_every if root is not None else None, vacuum_every)
         self._executor: Executor | None = None
         self._locks = Locks(self._root)
+        self._starters = 0
 
     @property
     def version(self) -> str:
@@ -171,13 +172,16 @@ class Engine:
             start = functools.partial(_start_runtime, self._wasm, self._root, min(self._memory_limit, 2**32 - 1))
             executor = Executor(start, Pace(self._latency), self._maintenance, _print, self._locks.release_all)
             self._executor = executor
+        self._starters += 1
         try:
             await executor.start()
         except BaseException:
-            executor.stop()
-            if self._executor is executor:
+            if self._starters == 1 and not executor.version:  # Nobody else waits for it, and it never ran.
+                executor.stop()
                 self._executor = None
             raise
+        finally:
+            self._starters -= 1
         return self
 
     async def close(self) -> None:

@@ -41,11 +41,17 @@ class Row(tuple[Any, ...]):
         return tuple(self._places)
 
     def __repr__(self) -> str:
-        values = (f"{name}={value!r}" for name, value in zip(self._places, self, strict=False))
+        values = (f"{name}={value!r}" for name, value in zip(_columns(type(self)), self, strict=True))
         return f"Row({', '.join(values)})"
 
     def __reduce__(self) -> tuple[Callable[..., Row], tuple[tuple[str, ...], tuple[Any, ...]]]:
-        return _restore, (self.keys(), tuple(self))
+        return _restore, (_columns(type(self)), tuple(self))
+
+
+def _columns(row: type[Row]) -> tuple[str, ...]:
+    # A column may have the name of the attribute.
+    columns: tuple[str, ...] = row.__dict__["_fields"]
+    return columns
 
 
 def _restore(columns: tuple[str, ...], values: tuple[Any, ...]) -> Row:

@@ -84,7 +84,11 @@ class Query(Generic[RowT]):
 
     async def _all(self) -> Result[RowT]:
         rows = Rows(self._source, self._shape)
-        first = await rows.start(ahead=True)
+        try:
+            first = await rows.start(ahead=True)
+        except BaseException:
+            rows.release()  # Not when the exception goes away, which has a reference to all this.
+            raise
         if rows.has_more:
             first += await rows.fetchall()
         return Result(rows.columns, first, rows.rows_affected)
@@ -206,7 +210,7 @@ class Rows(Generic[RowT]):
             await step
         except BaseException:
             self._closed = True
-            self._release()
+            self.release()
             raise
         finally:
             self._fetching = False
@@ -256,7 +260,7 @@ class Rows(Generic[RowT]):
         if cursor:
             await self._source.close(cursor)
 
-    def _release(self) -> None:
+    def release(self) -> None:
         """Closes the cursor without waiting."""
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
@@ -294,4 +298,4 @@ class Rows(Generic[RowT]):
 
     def __del__(self) -> None:
         if getattr(self, "_cursor", 0):
-            self._release()
+            self.release()

@@ -126,7 +126,7 @@ class Verbs:
                 request = protocol.execute_many(connection, target, batch)
                 batches.size = max(1, _REQUEST_BYTES * len(batch) // max(1, len(request.body)))
                 # The engine inserts these rows while the next are made ready.
-                call = self._executor.begin(request)
+                call = self._executor.begin(request) if following else None
                 try:
                     after = await batches.take() if following else []
                 except BaseException:

@@ -58,7 +58,8 @@ def pauses(chance: float, rng: random.Random) -> Iterator[None]:
         (Ring, "order"),
         (Runtime, "serve"),
         (Watch, "_ask"),
-        (Watch, "_wake"),
+        (Watch, "_look"),
+        (Watch, "_look_again"),
     ]
 
     def delayed(step: Callable[..., Any]) -> Callable[..., Any]:

@@ -897,3 +897,11 @@ async def test_execute_many_as_statements_of_many_rows(db: DB) -> None:
         assert caught.value.fields["row"] == "40"
         assert await tx.execute_many("INSERT INTO parents VALUES (?)", [(n,) for n in range(200, 240)]) == 40
     assert await db.query_value("SELECT COUNT(*) FROM parents") == 140
+
+
+async def test_rows_whose_columns_have_the_same_name(db: DB) -> None:
+    row = await db.query_one("SELECT 1 AS a, 2 AS a, 3 AS b, 4 AS _fields")
+    assert row is not None
+    for same in (row, copy.copy(row), pickle.loads(pickle.dumps(row))):
+        assert (same["a"], same["b"], same["_fields"], same) == (1, 3, 4, (1, 2, 3, 4))
+        assert repr(same) == "Row(a=1, a=2, b=3, _fields=4)"

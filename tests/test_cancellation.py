@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 
+import anyio
 import pytest
 
 import aiostoolap
@@ -219,3 +220,16 @@ async def test_cancellations_at_random_points_leak_nothing(engine: Engine) -> No
         assert await db.query_value("SELECT SUM(n) FROM t") == 0
         stats = await engine.stats()
         assert (stats.transactions, stats.statements, stats.cursors) == (0, 0, 0)
+
+
+async def test_closing_within_a_cancelled_scope_closes(engine: Engine) -> None:
+    async with await engine.open_memory() as db:
+        await db.execute("CREATE TABLE t (a INTEGER, b TEXT)")
+        await db.execute_many("INSERT INTO t VALUES (?, ?)", ((n, "x" * 1_000) for n in range(200)))
+        with anyio.CancelScope() as scope:
+            async with db.query("SELECT * FROM t") as rows, await db.prepare("SELECT 1"), await engine.open_memory():
+                assert await rows.fetchone() is not None
+                scope.cancel()
+                await anyio.sleep(1)
+        stats = await engine.stats()
+        assert (stats.cursors, stats.statements, stats.connections) == (0, 0, 1)

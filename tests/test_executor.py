@@ -261,3 +261,114 @@ async def test_closing_while_callers_wait_for_room() -> None:
     found = await asyncio.gather(*asked, return_exceptions=True)
     assert found[: ring.SLOTS - 1] == [1] * (ring.SLOTS - 1)
     assert all(value == 1 or isinstance(value, aiostoolap.ClosedError) for value in found)
+
+
+async def test_streams_that_are_half_read_leave_room(db: DB) -> None:
+    await db.execute("CREATE TABLE t (a INTEGER, b TEXT)")
+    await db.execute_many("INSERT INTO t VALUES (?, ?)", ((n, "x" * 20_000) for n in range(6)))
+    streams = [aiter(db.query("SELECT a, b FROM t")) for _ in range(ring.SLOTS)]
+    for _ in range(3):
+        await asyncio.gather(*map(anext, streams))
+    assert await db.query_value("SELECT COUNT(*) FROM t", timeout=20) == 6
+    assert [row[0] async for row in streams[0]] == [3, 4, 5]
+
+
+async def test_a_timeout_counts_while_there_is_no_room(numbers: DB) -> None:
+    waiting = [asyncio.create_task(numbers.query_value(LONG)) for _ in range(ring.SLOTS - 1)]
+    await asyncio.sleep(0.2)
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(numbers.query_value("SELECT 1", timeout=0.1), 20)
+    for task in waiting:
+        task.cancel()
+    await asyncio.wait(waiting)
+    assert await numbers.query_value("SELECT 1") == 1
+
+
+async def test_a_loop_that_closes_with_calls_that_are_done(engine: Engine) -> None:
+    async with await engine.open_memory() as db:
+        await db.execute("CREATE TABLE numbers (n INTEGER PRIMARY KEY, name TEXT)")
+        await db.execute_many("INSERT INTO numbers VALUES (?, ?)", ((n, f"n{n}") for n in range(2_000)))
+        pairs = "SELECT COUNT(*) FROM numbers a, numbers b WHERE a.n < b.n"
+
+        def doomed() -> None:
+            loop = asyncio.new_event_loop()
+            tasks = [loop.create_task(coroutine) for coroutine in (db.query_value(pairs), db.begin(), db.begin())]
+            loop.run_until_complete(asyncio.sleep(0.02))
+            time.sleep(1)
+            loop.close()
+            for task in tasks:
+                task._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio would log what the test does
+            while tasks:
+                tasks.pop()
+                gc.collect()
+
+        await asyncio.to_thread(doomed)
+        gc.collect()
+        async with asyncio.timeout(10):
+            while (await engine.stats()).transactions:
+                await asyncio.sleep(0.01)
+
+
+def test_control_c_while_the_loop_looks_for_replies() -> None:
+    program = """
+    import asyncio, os, signal, aiostoolap
+    from aiostoolap.core.watch import Watch
+
+    async def work(db):
+        while True:
+            await db.query_value("SELECT 1")
+
+    looks = 0
+    look = Watch._look
+
+    def interrupted(self):
+        global looks
+        looks += 1
+        if looks == 20:
+            signal.raise_signal(signal.SIGINT)
+        look(self)
+
+    Watch._look = interrupted
+    loop = asyncio.new_event_loop()
+
+    async def many():
+        db = await aiostoolap.connect(latency="power")
+        return db, [asyncio.ensure_future(work(db)) for _ in range(20)]
+
+    async def forever(tasks):
+        await asyncio.gather(*tasks)
+
+    async def end(tasks):
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        async with asyncio.timeout(10):
+            assert await db.query_value("SELECT 1") == 1
+            await db.close()
+
+    db, tasks = loop.run_until_complete(many())
+    try:
+        loop.run_until_complete(forever(tasks))
+    except KeyboardInterrupt:
+        loop.run_until_complete(end(tasks))
+        loop.close()
+        ends()
+    """
+    code, stderr, _ = run(program)
+    assert code == 0, stderr
+
+
+async def test_two_tasks_start_an_engine() -> None:
+    engine = Engine()
+    first, second = asyncio.create_task(engine.start()), asyncio.create_task(engine.start())
+    await asyncio.sleep(0)
+    first.cancel()
+    assert await second is engine
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    async with await engine.open_memory() as db:
+        assert await db.query_value("SELECT 1") == 1
+    await engine.close()
+    for _ in range(2):
+        with pytest.raises(aiostoolap.ClosedError):
+            await engine.start()

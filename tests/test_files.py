@@ -309,6 +309,7 @@ async def main(folder):
     async with aiostoolap.Engine(folder, checkpoint_every=None) as engine:
         db, other = await engine.open("file:///data/a?sync_mode=full"), await engine.open("file:///data/b")
         await other.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)")
+        healthy = []
         await db.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)")
         found = []
         await asyncio.gather(*(insert(db, n, found) for n in range(100)))
@@ -319,6 +320,7 @@ async def main(folder):
             *(insert(db, n, found) for n in range(100, 200)),
             db.execute("CREATE TABLE u (a INTEGER)"),
             *(insert(db, n, found) for n in range(200, 300)),
+            *(insert(other, n, healthy) for n in range(10)),
             return_exceptions=True,
         )
         results = await created
@@ -329,7 +331,7 @@ async def main(folder):
             except aiostoolap.OperationalError:
                 continue
             raise AssertionError(sql)
-        assert await other.execute("INSERT INTO t VALUES (1, 'small')") == 1
+        assert healthy == list(range(10)) == await other.query("SELECT a FROM t ORDER BY a", into=int)
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
         await db.close()
         again = await engine.open("file:///data/a?sync_mode=full")

@@ -44,7 +44,7 @@ class Host:
         self.number += len(requests)
         slots = []
         for number, request in zip(numbers, requests, strict=True):
-            slots.append(place.place(number, request.body, len(request.body) > ring.BODY_SIZE))
+            slots.append(place.place(number, request.body, False))
         left = ring.Left(False, None)
         while not left.idle:
             place.order(follow=False, patience=0, doze=0, time=None)
@@ -251,7 +251,7 @@ def test_a_ring_of_nonsense_never_kills_the_instance(host: Host, words: list[int
     place.order(follow=False, patience=words[5], doze=words[5], time=words[6])
     left = host.on_thread(host.runtime.serve)
     assert left.attends in (None, slot)
-    place.words[slot + 2] = 0
+    place.words[slot + 2] = place.words[slot + 5] = 0
     place.words[slot] = 7
     place.release(slot)
     host.one(protocol.versions())

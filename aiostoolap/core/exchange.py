@@ -88,7 +88,7 @@ class Exchange:
 
     def __init__(self, polls: bool) -> None:
         self.ordered = ring.is_ordered()
-        self._polls = polls and self.ordered
+        self.polls = polls and self.ordered
         # Reentrant: a collection of garbage may begin while it is held, and post what it finds.
         self.lock = threading.RLock()
         self.ring: ring.Ring | None = None
@@ -129,10 +129,8 @@ class Exchange:
                 return None
             order = self._order = self._order + 1
             number = 1 + order % _NUMBERS  # 0 is what unused words hold.
-            body = request.body
-            attended = len(body) > ring.BODY_SIZE or request.before is not None or request.after is not None
-            slot = place.place(number, body, attended)
-            polled = self._awake and self._polls and not attended
+            slot = place.place(number, request.body, request.before is not None or request.after is not None)
+            polled = self._awake and self.polls
             words = place.words if self.ordered else None
             call = self._calls[slot] = Call(order, number, request, slot, words, polled)
             if not self._awake:
@@ -150,6 +148,8 @@ class Exchange:
         """Waits until there may be room."""
         waiter = loops.waiter()
         with self.lock:
+            if self.closing is not None or (not self.room and self.ring is not None and self.ring.free):
+                return
             self.room.append(waiter)
         try:
             await waiter.wait()
@@ -196,6 +196,14 @@ class Exchange:
             self._release(call)
             assert call.answer is not None
             return call.answer
+
+    def is_kept_waiting(self) -> bool:
+        """Whether the thread is on its way into the module, or out of it, and may be waiting for Python's lock."""
+        return self._awake and self.ring is not None and not self.ring.is_served
+
+    def has_much_room(self) -> bool:
+        """Whether what is not urgent may be placed."""
+        return not self.room and self.ring is not None and len(self.ring.free) > ring.SLOTS // 2
 
     def settle(self, call: Call) -> None:
         """Takes the answer to a call that nobody wants, and closes what it has opened."""
@@ -331,9 +339,10 @@ class Exchange:
 
     def _ring_the_bell(self) -> None:
         if not self._awake:
-            self._awake = True
             self._rung = time.monotonic()
-            self._bell.release()
+            with contextlib.suppress(RuntimeError):  # It rings already: an exception came before the next line.
+                self._bell.release()
+            self._awake = True
 
     def forget_parent(self) -> None:
         """After a fork, in the child: there is no thread here, but perhaps a lock that it held."""

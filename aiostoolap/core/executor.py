@@ -99,7 +99,7 @@ class Executor:
         if exchange.closing is not None:
             exchange.check()  # A child of a fork must hear of that, not that it has no event loop.
         turn = loops.turn()
-        checkpoint = turn.checkpoint()
+        checkpoint = None if request.keep else turn.checkpoint()
         if checkpoint is None and not exchange.room:
             call = exchange.place(request)
             if call is not None:
@@ -111,19 +111,31 @@ class Executor:
     ) -> bytes:
         if checkpoint is not None:
             await checkpoint
-        call = self.begin(request)
-        while call is None:
-            await self._exchange.wait_for_room()
-            call = self._exchange.place(request)
+        call = None if self._exchange.room else self._exchange.place(request)
+        if call is None:
+            call = await self._place_later(request, timeout)
         return await self.finish(call, timeout)
 
+    async def _place_later(self, request: protocol.Request, timeout: float | None) -> Call:
+        call = None
+        try:
+            with anyio.fail_after(timeout):
+                while call is None:
+                    await self._exchange.wait_for_room()
+                    call = self._exchange.place(request)
+        except BaseException:
+            if request.keep:
+                self.post(request)
+            raise
+        return call
+
     def begin(self, request: protocol.Request) -> Call | None:
-        """Places a request for `finish`, or `forget`; None if there is no room, or others wait for that.
+        """Places a request that is not urgent, for `finish` or `forget`; None if there is not much room.
 
         Raises:
             Error: the engine is closed, or is gone.
         """
-        return None if self._exchange.room else self._exchange.place(request)
+        return self._exchange.place(request) if self._exchange.has_much_room() else None
 
     def forget(self, call: Call) -> None:
         """Stops a request; what its reply would have left open is closed."""

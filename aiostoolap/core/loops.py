@@ -33,7 +33,7 @@ class Waiter(Protocol):
 
 
 class _AsyncioWaiter:
-    __slots__ = ("_future", "_loop")
+    __slots__ = ("__weakref__", "_future", "_loop")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -56,7 +56,7 @@ class _AsyncioWaiter:
 
 
 class _TrioWaiter:
-    __slots__ = ("_task", "_token", "_woken")
+    __slots__ = ("__weakref__", "_task", "_token", "_woken")
 
     def __init__(self) -> None:
         self._token = _trio().current_trio_token()

@@ -23,8 +23,22 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
-# One processor is left to the event loops.
-_spinners = threading.BoundedSemaphore(max(1, processors() - 1))
+def _permits() -> threading.BoundedSemaphore:
+    # One processor is left to the event loops.
+    return threading.BoundedSemaphore(max(1, processors() - 1))
+
+
+_spinners = _permits()
+
+
+def _forget_threads() -> None:
+    # After a fork: the parent's threads have theirs.
+    global _spinners
+    _spinners = _permits()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
 
 
 class Pace:

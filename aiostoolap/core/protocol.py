@@ -16,7 +16,7 @@ import msgspec
 
 from aiostoolap.errors import DataError
 
-ABI_VERSION = 2
+ABI_VERSION = 3
 
 ALL_ROWS = 2**32 - 1
 """No limit to the rows of a reply."""
@@ -323,8 +323,8 @@ class RowDecoders:
             if len(rows) < _MANY_ROWS or not gc.isenabled():
                 return decode(rows)
             # Thousands of new objects would set off collections in between, which take as long as the decoding.
-            gc.disable()
             try:
+                gc.disable()
                 return decode(rows)
             finally:
                 gc.enable()

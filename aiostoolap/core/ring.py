@@ -11,17 +11,17 @@ import sys
 from typing import NamedTuple
 
 SLOTS = 4096
-BODY_SIZE = 2048
-"""Bytes of a request that a slot has room for."""
+_BODY_SIZE = 2048
+_LARGE_BODIES, _LARGE_BODY_SIZE = 64, 1 << 16
 
 # Words from the ring's address.
 _TAIL, _LEAVE, _FOLLOW, _LIMIT, _PATIENCE, _TIME, _DOZE = range(7)
-_HEAD, _AWAITED_COUNT = 16, 17
+_HEAD, _AWAITED_COUNT, _SERVING = 16, 17, 18
 _QUEUE = 32
 _AWAITED_SLOTS = _QUEUE + SLOTS
 _FIRST_SLOT = _AWAITED_SLOTS + SLOTS
 _SLOT_WORDS = 32
-_NUMBER, _LENGTH, _ATTENDED, _STOP, _AWAITED = range(5)
+_NUMBER, _LENGTH, _ATTENDED, _STOP, _AWAITED, _LARGE = range(6)
 DONE, _BEGUN, _FAILED, _ADDRESS, _REPLY_LENGTH, _PRINTED = range(16, 22)
 # DONE holds a request's number when its reply is there.
 _BODIES = 4 * (_FIRST_SLOT + SLOTS * _SLOT_WORDS)
@@ -72,6 +72,8 @@ class Ring:
         self._slots = self._base + _FIRST_SLOT
         self._queue = self._base + _QUEUE
         self._bodies = address + _BODIES
+        self._large_bodies = self._bodies + SLOTS * _BODY_SIZE
+        self._free_large = list(range(1, _LARGE_BODIES + 1))
         self._tail = 0
         self.own = self._slots
         """The slot that the engine's thread uses for requests of its own."""
@@ -85,24 +87,39 @@ class Ring:
 
         Args:
             number: from 1 to 2^32 - 1; other than those of requests shortly before.
-            body: of an attended one, it is not written: `run` brings it.
-            attended: the engine leaves `serve` for it.
+            body: if there is no room for it, the request is attended.
+            attended: the engine leaves `serve` for it, and `run` brings the body.
         """
         slot = self.free.pop()
         words = self.words
         offset = slot - self._slots
+        size = len(body)
         words[slot] = number
-        words[slot + _ATTENDED] = attended
-        if not attended:
-            size = len(body)
-            words[slot + _LENGTH] = size
-            start = self._bodies + offset * (BODY_SIZE // _SLOT_WORDS)
+        words[slot + _LENGTH] = size
+        if attended:
+            words[slot + _ATTENDED] = 1
+        elif size <= _BODY_SIZE:
+            words[slot + _ATTENDED] = words[slot + _LARGE] = 0
+            start = self._bodies + offset * (_BODY_SIZE // _SLOT_WORDS)
             self._memory[start : start + size] = body
+        else:
+            self._place_large(slot, body)
         tail = self._tail
         words[self._queue + tail % SLOTS] = offset // _SLOT_WORDS
         self._tail = tail = (tail + 1) % _WORD
         words[self._base] = tail
         return slot
+
+    def _place_large(self, slot: int, body: bytes) -> None:
+        words, size = self.words, len(body)
+        if size > _LARGE_BODY_SIZE or not self._free_large:
+            words[slot + _ATTENDED] = 1
+            return
+        large = self._free_large.pop()
+        words[slot + _ATTENDED] = 0
+        words[slot + _LARGE] = large
+        start = self._large_bodies + (large - 1) * _LARGE_BODY_SIZE
+        self._memory[start : start + size] = body
 
     def claim(self, number: int) -> None:
         """Gives a number to the slot of the engine's thread, which is not queued."""
@@ -150,6 +167,9 @@ class Ring:
 
     def release(self, slot: int) -> None:
         """Frees a slot."""
+        if self.words[slot + _LARGE]:
+            self._free_large.append(self.words[slot + _LARGE])
+            self.words[slot + _LARGE] = 0
         self.words[slot] = 0  # So the engine sees that it may give its buffer back.
         self.free.append(slot)
 
@@ -171,6 +191,11 @@ class Ring:
         words[base + _PATIENCE] = patience
         words[base + _DOZE] = doze
         words[base + _TIME] = _WORD - 1 if time is None else min(time, _WORD - 2)
+
+    @property
+    def is_served(self) -> bool:
+        """Whether the engine's thread is inside of `serve`."""
+        return bool(self.words[self._base + _SERVING])
 
     def call_back(self) -> None:
         """Has `serve` leave soon."""
@@ -200,8 +225,7 @@ class Ring:
     def left(self, result: int) -> Left:
         """What the result of `serve` says."""
         reason = result & (_WORD - 1)
-        attends = self._slots + (result >> 32) * _SLOT_WORDS if reason == 2 else None
-        return Left(reason == 0, attends)
+        return Left(reason == 0, self._slots + (result >> 32) * _SLOT_WORDS if reason == 2 else None)
 
     def index(self, slot: int) -> int:
         """The number of a slot, as the engine counts them."""

@@ -89,13 +89,14 @@ class Server:
                 doze=doze,
                 time=None if time_left is None else int(time_left * 1e6),
             )
-        for request in posts:
-            with contextlib.suppress(errors.MemoryLimitError):
-                self._run(request)
         before = self._ring.served
-        left = self._runtime.serve()
-        self._pace.end((self._ring.served - before) % 2**32)
-        return left
+        try:
+            for request in posts:
+                with contextlib.suppress(errors.MemoryLimitError):
+                    self._run(request)
+            return self._runtime.serve()
+        finally:
+            self._pace.end((self._ring.served - before) % 2**32)
 
     def _attend(self, slot: int) -> None:
         """Runs a request that takes more than to run it in the module."""

@@ -7,9 +7,16 @@ loop looks for the others by itself for some turns, and then asks again: one wak
 from __future__ import annotations
 
 import heapq
+import time
+import weakref
 
 from aiostoolap.core import loops
 from aiostoolap.core.exchange import Call, Exchange
+
+_BUSY = 0.0002
+"""Seconds: a turn of a loop that takes longer had other things to do, and it costs little to look again."""
+_GIVE_WAY = 0.00005
+"""Seconds, in which another thread can wake up."""
 
 
 class Watch:
@@ -23,30 +30,33 @@ class Watch:
     def __init__(self, exchange: Exchange, loop: loops.Loop) -> None:
         self.loop = loop
         self._exchange = exchange
-        self._sleepers: dict[int, tuple[Call, loops.Waiter]] = {}
-        """By the order of their calls."""
+        self._sleepers: dict[int, tuple[Call, weakref.ref[loops.Waiter]]] = {}
+        """By the order of their calls. Weak: of a loop that nobody runs any more, the tasks are to be collected."""
         self._orders: list[int] = []
         """A heap of those; of some whose task sleeps no more, too."""
         self._looking = False
+        self._most_turns = loop.turns if exchange.polls else 0
         self._turns = 0
+        self._looked = 0.0
 
     async def sleep(self, call: Call) -> None:
         """Sleeps until a call is done."""
         while not call.is_done():
             waiter = loops.waiter()
-            self._sleepers[call.order] = call, waiter
+            self._sleepers[call.order] = call, weakref.ref(waiter)
             heapq.heappush(self._orders, call.order)
             if not self._looking:
-                if call.polled:
-                    self._turns = self.loop.turns
-                    self._keep_looking()
-                elif self._first() is call:
-                    self._ask()
+                self._turns = self._most_turns
+                self._look_again()
             try:
                 await waiter.wait()
-            finally:
+            except GeneratorExit:
+                self._sleepers.pop(call.order, None)
+                raise
+            except BaseException:
                 if self._sleepers.pop(call.order, None) and not self._looking:
                     self._ask()
+                raise
 
     def _first(self) -> Call | None:
         """The call that the engine serves first of those."""
@@ -59,20 +69,12 @@ class Watch:
 
     def _ask(self) -> None:
         """Has the thread call `look` when the first call is done."""
-        while (call := self._first()) is not None:
+        call = self._first()
+        if call is not None:
             call.wake = self.look
             self._exchange.expect(call)
-            if not call.is_done():
-                return
-            self._wake()
-
-    def _wake(self) -> bool:
-        """Wakes the tasks whose calls are done; false if there are none."""
-        woken = False
-        while (call := self._first()) is not None and call.is_done():
-            self._sleepers.pop(call.order)[1].wake()
-            woken = True
-        return woken
+            if call.is_done():
+                self.look()
 
     def look(self) -> None:
         """Has the loop look for calls that are done; from any thread."""
@@ -85,12 +87,28 @@ class Watch:
                 self._exchange.abandon(call)
 
     def _look(self) -> None:
-        if self._wake():
-            self._turns = self.loop.turns
-        self._keep_looking()
+        self._looking = False
+        try:
+            woken = False
+            while (call := self._first()) is not None and call.is_done():
+                waiter = self._sleepers.pop(call.order)[1]()
+                if waiter is not None:
+                    waiter.wake()
+                woken = True
+            if woken:
+                self._turns = self._most_turns
+            elif self._exchange.is_kept_waiting():
+                # The event loop takes Python's lock again as soon as it has given it back, unless it sleeps.
+                time.sleep(_GIVE_WAY)
+        finally:
+            self._look_again()
 
-    def _keep_looking(self) -> None:
+    def _look_again(self) -> None:
+        """Looks at the next turn; after some turns with nothing else to do, has the thread tell."""
+        now = time.monotonic()
+        if now - self._looked < _BUSY:
+            self._turns -= 1
+        self._looked = now
         self._looking = bool(self._sleepers) and self._turns > 0 and self.loop.soon(self._look)
-        self._turns -= 1
         if not self._looking:
             self._ask()

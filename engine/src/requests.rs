@@ -9,7 +9,7 @@ use stoolap::{ExecutionContext, Executor, ParamVec};
 
 use crate::errors::Failure;
 use crate::guard::{self, Fault};
-use crate::session::{Cursor, Database, Handle, Object, Rows, Session};
+use crate::session::{Cursor, Database, Debtor, Handle, Object, Rows, Session};
 use crate::sql::{self, Kind, Placeholders, Plan, Wide};
 use crate::wire::{self, Parameters, Reader, Style, Writer};
 
@@ -38,13 +38,13 @@ impl Engine {
         outcome.is_err()
     }
 
-    /// Whether commits wait to be made durable.
-    pub fn owes(&self) -> bool {
-        self.session.owes()
+    /// The database that the last request has committed to, if it may not be durable yet.
+    pub fn debtor(&self) -> Option<Debtor> {
+        self.session.debtor()
     }
 
-    /// Makes all commits durable.
-    pub fn settle(&self) -> Result<(), Failure> {
+    /// Makes all commits durable, and returns the databases where that fails.
+    pub fn settle(&self) -> Vec<(Debtor, Failure)> {
         self.session.settle()
     }
 
@@ -79,11 +79,11 @@ impl Engine {
                 writer.number(handle);
             }
             11 => {
-                self.session.connection(reader.handle()?)?.commit()?;
+                self.session.end(reader.handle()?, true)?;
                 writer.nil();
             }
             12 => {
-                self.session.connection(reader.handle()?)?.rollback()?;
+                self.session.end(reader.handle()?, false)?;
                 writer.nil();
             }
             13 => {

@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 
 use crate::guard;
 use crate::requests::{self, Engine};
+use crate::session::Debtor;
 
 const SLOTS: usize = 4096;
 const BODY_SIZE: usize = 2048;
+const LARGE_BODIES: usize = 64;
+const LARGE_BODY_SIZE: usize = 1 << 16;
 
 /// What the host asks of `serve`.
 #[repr(C, align(64))]
@@ -36,6 +39,8 @@ struct Progress {
     head: u32,
     /// How many entries of `Shared::awaited` are new; the host sets it to 0.
     awaited: u32,
+    /// Not 0: `serve` runs.
+    serving: u32,
 }
 
 /// Written by the host.
@@ -49,6 +54,8 @@ struct Request {
     stop: u32,
     /// The request's number: somebody sleeps until it is done.
     awaited: u32,
+    /// Not 0: the body is in this one of the large bodies, from 1.
+    large: u32,
 }
 
 /// Written by this thread.
@@ -81,6 +88,7 @@ struct Shared {
     awaited: [u32; SLOTS],
     slots: [Slot; SLOTS],
     bodies: [[u8; BODY_SIZE]; SLOTS],
+    large_bodies: [[u8; LARGE_BODY_SIZE]; LARGE_BODIES],
 }
 
 #[repr(transparent)]
@@ -167,9 +175,8 @@ const SHORTEST_CALM: Duration = Duration::from_millis(1);
 const LONGEST_CALM: Duration = Duration::from_millis(256);
 /// After so many requests a disturbance is the first one again.
 const SMOOTH: u32 = 64;
-/// Naps grow with the time that nothing came, so that a request waits for at most this share of it.
-const NAP_SHARE: u32 = 4;
-const SHORTEST_NAP: Duration = Duration::from_micros(20);
+/// About what it takes to wake a thread.
+const NAP: Duration = Duration::from_micros(50);
 /// LOOKS take this long only if the processor did something else meanwhile.
 const DISTURBED: Duration = Duration::from_micros(100);
 /// At most so many replies wait until their commits are durable.
@@ -179,8 +186,8 @@ pub struct Ring {
     outputs: Vec<Vec<u8>>,
     /// The slots whose buffers are large.
     large: Vec<usize>,
-    /// The slots whose replies wait until their commits are durable.
-    unsettled: Vec<usize>,
+    /// The slots whose replies wait until their commits are durable, and in which database those are.
+    unsettled: Vec<(usize, Debtor)>,
     /// When to look for requests without a pause again, and after how long that was.
     calm_at: Instant,
     calm: Duration,
@@ -204,6 +211,13 @@ impl Default for Ring {
 impl Ring {
     /// Runs requests until the host is needed.
     pub fn serve(&mut self, engine: &mut Engine) -> Left {
+        store(word!(progress.serving), 1);
+        let left = self.serve_requests(engine);
+        store(word!(progress.serving), 0);
+        left
+    }
+
+    fn serve_requests(&mut self, engine: &mut Engine) -> Left {
         let deadline = deadline(read(word!(orders.time)));
         let mut served = 0u32;
         loop {
@@ -232,13 +246,14 @@ impl Ring {
                 return Left::Attend(slot);
             }
             self.run(engine, slot, body(slot));
-            if engine.owes() {
-                self.unsettled.push(slot);
-                if self.unsettled.len() >= MOST_UNSETTLED {
-                    self.settle(engine);
+            match engine.debtor() {
+                Some(debtor) => {
+                    self.unsettled.push((slot, debtor));
+                    if self.unsettled.len() >= MOST_UNSETTLED {
+                        self.settle(engine);
+                    }
                 }
-            } else {
-                publish(slot);
+                None => publish(slot),
             }
             served += 1;
             let late = served.is_multiple_of(CLOCK_EVERY) && deadline.is_some_and(|at| Instant::now() > at);
@@ -275,7 +290,7 @@ impl Ring {
         let end = end_of_patience + Duration::from_micros(read(word!(orders.doze)).into());
         let end = deadline.map_or(end, |deadline| deadline.min(end));
         while now < end && !leaves() {
-            std::thread::sleep(SHORTEST_NAP.max((now - begun) / NAP_SHARE));
+            std::thread::sleep(NAP);
             if came() {
                 return true;
             }
@@ -297,8 +312,8 @@ impl Ring {
     pub fn run_attended(&mut self, engine: &mut Engine, slot: usize, body: &[u8]) {
         let slot = slot % SLOTS;
         self.run(engine, slot, body);
-        if engine.owes() {
-            self.unsettled.push(slot);
+        if let Some(debtor) = engine.debtor() {
+            self.unsettled.push((slot, debtor));
             self.settled(engine);
         }
     }
@@ -345,21 +360,22 @@ impl Ring {
         }
     }
 
-    /// Makes commits durable, and returns the slots of those that waited; all have failed if that does.
+    /// Makes commits durable, and returns the slots of those that waited; those of a database that fails have failed.
     fn settled(&mut self, engine: &Engine) -> Vec<usize> {
-        let slots = std::mem::take(&mut self.unsettled);
-        if let Err(failure) = engine.settle() {
-            for &slot in &slots {
-                let output = &mut self.outputs[slot];
+        let failures = engine.settle();
+        let unsettled = std::mem::take(&mut self.unsettled);
+        for (slot, debtor) in &unsettled {
+            if let Some((_, failure)) = failures.iter().find(|(failed, _)| failed == debtor) {
+                let output = &mut self.outputs[*slot];
                 output.clear();
-                requests::write_failure(output, &failure);
-                write(word!(slots[slot].reply.failed), 1);
-                write(word!(slots[slot].reply.address), output.as_ptr() as u32);
-                write(word!(slots[slot].reply.length), output.len() as u32);
-                write(word!(slots[slot].reply.printed), 0);
+                requests::write_failure(output, failure);
+                write(word!(slots[*slot].reply.failed), 1);
+                write(word!(slots[*slot].reply.address), output.as_ptr() as u32);
+                write(word!(slots[*slot].reply.length), output.len() as u32);
+                write(word!(slots[*slot].reply.printed), 0);
             }
         }
-        slots
+        unsettled.into_iter().map(|(slot, _)| slot).collect()
     }
 }
 
@@ -380,8 +396,16 @@ fn take() {
 
 fn body(slot: usize) -> &'static [u8] {
     let length = read(word!(slots[slot].request.length)) as usize;
+    let (start, size): (*const u8, usize) = match read(word!(slots[slot].request.large)) as usize {
+        // SAFETY: addresses of fields.
+        0 => (unsafe { (&raw const (*shared()).bodies[slot]).cast() }, BODY_SIZE),
+        large => {
+            let index = (large - 1) % LARGE_BODIES;
+            (unsafe { (&raw const (*shared()).large_bodies[index]).cast() }, LARGE_BODY_SIZE)
+        }
+    };
     // SAFETY: the host leaves the body alone until the reply was taken.
-    unsafe { std::slice::from_raw_parts((&raw const (*shared()).bodies[slot]).cast(), length.min(BODY_SIZE)) }
+    unsafe { std::slice::from_raw_parts(start, length.min(size)) }
 }
 
 fn publish(slot: usize) {

@@ -18,6 +18,8 @@ use crate::sql::{Kind, Plan, Plans};
 use crate::wire::Style;
 
 pub type Handle = u64;
+/// A database, by its address.
+pub type Debtor = *const Database;
 pub type Rows = Box<dyn QueryResult>;
 type Outcome<T> = Result<T, Failure>;
 
@@ -30,8 +32,9 @@ pub struct Database {
     inner: stoolap::Database,
     executor: RefCell<Rc<Executor>>,
     plans: RefCell<Plans>,
-    /// Something was committed that may not be durable yet.
+    /// Something was committed that may not be durable yet; `ran`, by the last request.
     owes: Cell<bool>,
+    ran: Cell<bool>,
     /// It could not be made durable.
     lost: Cell<bool>,
 }
@@ -56,6 +59,7 @@ impl Database {
             executor,
             plans: RefCell::default(),
             owes: Cell::default(),
+            ran: Cell::default(),
             lost: Cell::default(),
         })
     }
@@ -97,7 +101,10 @@ impl Database {
 
     /// Notes that something may have been committed.
     pub fn owe(&self) {
-        self.owes.set(self.is_file() && !self.lost.get());
+        if self.is_file() && !self.lost.get() {
+            self.owes.set(true);
+            self.ran.set(true);
+        }
     }
 
     /// Makes what was committed durable, as the database's options say. A failure is for good: what is in memory may then
@@ -256,20 +263,22 @@ impl Session {
         self.databases.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// Whether commits wait to be made durable.
-    pub fn owes(&self) -> bool {
-        self.databases.iter().filter_map(Weak::upgrade).any(|database| database.owes.get())
+    /// The database that the last request has committed to, if it may not be durable yet.
+    pub fn debtor(&self) -> Option<Debtor> {
+        let ran = |database: &Weak<Database>| database.upgrade().is_some_and(|database| database.ran.take());
+        self.databases.iter().find(|database| ran(database)).map(Weak::as_ptr)
     }
 
-    /// Makes all commits durable; the first failure is told of when all is done.
-    pub fn settle(&self) -> Outcome<()> {
-        let mut outcome = Ok(());
+    /// Makes all commits durable, and returns the databases where that fails.
+    pub fn settle(&self) -> Vec<(Debtor, Failure)> {
+        let mut failures = Vec::new();
         for database in self.databases() {
-            let settled = database.settle();
+            if let Err(failure) = database.settle() {
+                failures.push((Rc::as_ptr(&database), failure));
+            }
             database.owes.set(false);
-            outcome = outcome.and(settled);
         }
-        outcome
+        failures
     }
 
     /// The databases whose log is in order.
@@ -307,6 +316,16 @@ impl Session {
     pub fn clone_connection(&mut self, handle: Handle) -> Outcome<Handle> {
         let database = self.connection(handle)?.database.clone();
         Ok(self.add(Object::Connection(Connection { database, state: State::Autocommit, parent: None })))
+    }
+
+    /// Commits or rolls back; a transaction that has its own handle gives that back.
+    pub fn end(&mut self, handle: Handle, commit: bool) -> Outcome<()> {
+        let connection = self.connection(handle)?;
+        let outcome = if commit { connection.commit() } else { connection.rollback() };
+        if connection.is_transaction() && matches!(connection.state, State::Ended) {
+            self.close(handle)?;
+        }
+        outcome
     }
 
     pub fn begin(&mut self, handle: Handle, isolation: Option<&str>) -> Outcome<Handle> {
