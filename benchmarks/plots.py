@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def _curves(pyplot: Any, lines: list[Line], axis: str) -> Any:
     """The figures of each over the lines' numbers."""
     figure, axes = pyplot.subplots(figsize=(7, 3.2))
     factor, unit = FACTORS[lines[0].unit]
-    for who, colour in zip(columns(lines), COLOURS, strict=False):
+    for who, colour in zip(columns(lines), itertools.cycle(COLOURS), strict=False):
         points = [(line.at, line.spread(who)) for line in lines if who in line.figures]
         if not points:
             continue
@@ -78,7 +79,7 @@ def _bars(pyplot: Any, lines: list[Line]) -> Any:
                 [ratio.high - ratio.median for _, ratio in rows],
             ],
             error_kw={"linewidth": 0.8, "ecolor": "#444444"},
-            color=COLOURS[1 + place],
+            color=COLOURS[(1 + place) % len(COLOURS)],
             label=who,
         )
     axes.axvline(1, color=COLOURS[0], linewidth=1.5)
