@@ -182,8 +182,8 @@ def test_control_c_ends_a_query() -> None:
         async def main():
             async with aiostoolap.connect() as db:
                 await fill(db)
-                asyncio.get_running_loop().call_later(0.2, os.kill, os.getpid(), signal.SIGINT)
-                asyncio.get_running_loop().call_later(0.19, ends)
+                asyncio.get_running_loop().call_later(0.06, os.kill, os.getpid(), signal.SIGINT)
+                asyncio.get_running_loop().call_later(0.05, ends)
                 await db.query(LONG)
 
         asyncio.run(main())
@@ -328,21 +328,21 @@ def test_control_c_while_the_loop_looks_for_replies() -> None:
             signal.raise_signal(signal.SIGINT)
         look(self)
 
-    Watch._look = interrupted
     loop = asyncio.new_event_loop()
 
     async def many():
-        db = await aiostoolap.connect(latency="power")
+        db = await aiostoolap.connect(latency="low")
         return db, [asyncio.ensure_future(work(db)) for _ in range(20)]
 
     async def forever(tasks):
+        Watch._look = interrupted
         await asyncio.gather(*tasks)
 
     async def end(tasks):
         for task in tasks:
             task.cancel()
-        await asyncio.wait(tasks)
         async with asyncio.timeout(10):
+            await asyncio.wait(tasks)
             assert await db.query_value("SELECT 1") == 1
             await db.close()
 

@@ -6,6 +6,7 @@ loop looks for the others by itself for some turns, and then asks again: one wak
 
 from __future__ import annotations
 
+import functools
 import heapq
 import time
 import weakref
@@ -45,7 +46,9 @@ class Watch:
             waiter = loops.waiter()
             self._sleepers[call.order] = call, weakref.ref(waiter)
             heapq.heappush(self._orders, call.order)
-            if not self._looking:
+            if self._looking:
+                self.loop.soon(functools.partial(self._check, self._looked))
+            else:
                 self._turns = self._most_turns
                 self._look_again()
             try:
@@ -57,6 +60,11 @@ class Watch:
                 if self._sleepers.pop(call.order, None) and not self._looking:
                     self._ask()
                 raise
+
+    def _check(self, looked: float) -> None:
+        """Looks again if an interrupt from the keyboard came in place of the look that was due."""
+        if self._looking and self._looked == looked:
+            self._look_again()
 
     def _first(self) -> Call | None:
         """The call that the engine serves first of those."""
