@@ -167,8 +167,8 @@ impl From<Left> for u64 {
 const KEPT_BUFFER: usize = 1 << 13;
 /// The last one is kept up to this size.
 const LAST_BUFFER: usize = 1 << 22;
-/// After a request that took longer, to be woken for the next one is a small part of it.
-const SLOW: Duration = Duration::from_micros(100);
+/// After so many requests the clock is looked at.
+const CLOCK_EVERY: u32 = 16;
 /// So many looks for a request take about as long as one at the clock.
 const LOOKS: usize = 32;
 const SHORTEST_CALM: Duration = Duration::from_millis(1);
@@ -193,9 +193,6 @@ pub struct Ring {
     calm: Duration,
     /// How many requests came since while it looked so.
     smooth: u32,
-    /// When the last request was done, or this one came; and whether the last one took long.
-    clock: Instant,
-    slow: bool,
 }
 
 impl Default for Ring {
@@ -207,8 +204,6 @@ impl Default for Ring {
             calm_at: Instant::now(),
             calm: SHORTEST_CALM,
             smooth: 0,
-            clock: Instant::now(),
-            slow: false,
         }
     }
 }
@@ -224,7 +219,7 @@ impl Ring {
 
     fn serve_requests(&mut self, engine: &mut Engine) -> Left {
         let deadline = deadline(read(word!(orders.time)));
-        self.clock = Instant::now();
+        let mut served = 0u32;
         loop {
             let Some(slot) = next() else {
                 self.settle(engine);
@@ -260,10 +255,8 @@ impl Ring {
                 }
                 None => publish(slot),
             }
-            let now = Instant::now();
-            self.slow = now - self.clock > SLOW;
-            self.clock = now;
-            let late = deadline.is_some_and(|at| now > at);
+            served += 1;
+            let late = served.is_multiple_of(CLOCK_EVERY) && deadline.is_some_and(|at| Instant::now() > at);
             if late || load(word!(orders.leave)) != 0 || read(word!(progress.awaited)) > 0 {
                 self.settle(engine);
                 return Left::Busy;
@@ -278,14 +271,13 @@ impl Ring {
         let head = read(word!(progress.head));
         let came = || load(word!(orders.tail)) != head;
         let leaves = || load(word!(orders.leave)) != 0;
-        let patience = if self.slow || begun < self.calm_at { 0 } else { read(word!(orders.patience)) };
+        let patience = if begun < self.calm_at { 0 } else { read(word!(orders.patience)) };
         let end_of_patience = begun + Duration::from_micros(patience.into());
         let mut now = begun;
         while now < end_of_patience && !leaves() {
             for _ in 0..LOOKS {
                 if came() {
                     self.smooth += 1;
-                    self.clock = now;
                     return true;
                 }
             }
@@ -299,11 +291,10 @@ impl Ring {
         let end = deadline.map_or(end, |deadline| deadline.min(end));
         while now < end && !leaves() {
             std::thread::sleep(NAP);
-            now = Instant::now();
             if came() {
-                self.clock = now;
                 return true;
             }
+            now = Instant::now();
         }
         false
     }
