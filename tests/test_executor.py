@@ -133,6 +133,8 @@ def run(program: str, *, folder: Path | None = None) -> tuple[int, str, float]:
     prelude = """
         import asyncio, os, signal, sys, time, aiostoolap
 
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # A parent in the background has it ignored.
+
         async def fill(db):
             await db.execute("CREATE TABLE numbers (n INTEGER PRIMARY KEY, name TEXT)")
             await db.execute_many("INSERT INTO numbers VALUES (?, ?)", ((n, f"n{n}") for n in range(5_000)))
