@@ -82,8 +82,9 @@ class Engine:
         json: "object", decoded, or "text".
         checkpoint_every: seconds between checkpoints on the engine's own timer; None for never. Only with `root`.
         vacuum_every: seconds between VACUUMs; None for never.
-        latency: how long the engine's thread waits awake for the next call: "low" up to 2 ms, "balanced" up to 0.2 ms,
-            "power" not at all. Only while calls come faster than that; an idle engine always sleeps.
+        latency: how long the engine's thread waits awake for the next call: "low" 2 ms without a pause and 20 ms more
+            now and then, "balanced" 0.2 ms and 2 ms, "power" not at all. Only while calls come faster than that; an
+            idle engine always sleeps.
 
     Raises:
         InterfaceError: `root` is not a directory, or an argument is out of range.

@@ -104,14 +104,21 @@ class Shape(Generic[RowT]):
         self.reader = functools.lru_cache(maxsize=512)(reader)
 
 
-class _RowReader:
-    def __init__(self, decoders: RowDecoders, names: bytes) -> None:
-        self.columns = protocol.columns(names)
-        self._decode = decoders.of(_row_type(self.columns))
+class Decoded(Generic[RowT]):
+    """A reader of rows that are as they are decoded."""
 
-    def read(self, rows: memoryview, first: int) -> list[Row]:
+    def __init__(self, columns: tuple[str, ...], decode: Callable[[memoryview], list[RowT]]) -> None:
+        self.columns = columns
+        self._decode = decode
+
+    def read(self, rows: memoryview, first: int) -> list[RowT]:
         return self._decode(rows)
 
 
-ROWS = Shape(False, _RowReader)
+def _rows(decoders: RowDecoders, names: bytes) -> Decoded[Row]:
+    columns = protocol.columns(names)
+    return Decoded(columns, decoders.of(_row_type(columns)))
+
+
+ROWS = Shape(False, _rows)
 """The shape of rows that nobody asked to have otherwise."""

@@ -18,9 +18,6 @@ __all__ = ["Query", "Result", "Rows"]
 
 RowT = TypeVar("RowT")
 
-_CHUNK_BYTES = 1 << 15
-"""So much is decoded at a time, in less time than the thread waits awake, and while it fetches the next."""
-
 
 class Result(list[RowT]):
     """All rows of a result: a list that also knows the names of its columns.
@@ -44,13 +41,13 @@ class Source(Protocol):
 
     decoders: RowDecoders
 
-    async def open(self, size: int, *, maps: bool) -> bytes:
-        """Runs the statement; the reply has the first rows, up to about `size` bytes of them."""
+    async def open(self, *, maps: bool) -> bytes:
+        """Runs the statement; the reply has the first rows."""
 
-    async def fetch(self, cursor: int, rows: int, size: int) -> bytes:
-        """Further rows, up to so many and about so many bytes."""
+    async def fetch(self, cursor: int, rows: int) -> bytes:
+        """Further rows, up to so many."""
 
-    def fetch_ahead(self, cursor: int, size: int) -> Call | None:
+    def fetch_ahead(self, cursor: int) -> Call | None:
         """Begins to fetch further rows; None if there is no room for that now."""
 
     async def arrive(self, call: Call) -> bytes:
@@ -164,11 +161,10 @@ class Rows(Generic[RowT]):
             ahead: further rows will be wanted.
         """
         source = self._source
-        names, self._cursor, self._affected, encoded = protocol.head(
-            await source.open(_CHUNK_BYTES, maps=self._shape.maps)
-        )
+        body = await source.open(maps=self._shape.maps)
+        names, self._cursor, self._affected, encoded = protocol.head(body)
         if ahead and self._cursor:
-            self._ahead = source.fetch_ahead(self._cursor, _CHUNK_BYTES)
+            self._ahead = source.fetch_ahead(self._cursor)
         self._reader = reader = self._shape.reader(source.decoders, names)
         rows = reader.read(encoded, 0)
         self._count = len(rows)
@@ -185,12 +181,11 @@ class Rows(Generic[RowT]):
     async def _fetch(self, rows: int) -> None:
         source, ahead, self._ahead = self._source, self._ahead, None
         assert self._reader is not None
-        self._cursor, encoded = protocol.more(
-            await (source.fetch(self._cursor, rows, _CHUNK_BYTES) if ahead is None else source.arrive(ahead))
-        )
+        body = await (source.fetch(self._cursor, rows) if ahead is None else source.arrive(ahead))
+        self._cursor, encoded = protocol.more(body)
         if self._cursor and rows == ALL_ROWS:
             # The engine fetches the next rows while these are decoded and looked at.
-            self._ahead = source.fetch_ahead(self._cursor, _CHUNK_BYTES)
+            self._ahead = source.fetch_ahead(self._cursor)
         more = self._reader.read(encoded, self._count)
         self._count += len(more)
         self._buffer.extend(more)
@@ -252,22 +247,25 @@ class Rows(Generic[RowT]):
 
     async def close(self) -> None:
         """Releases the cursor. May be called again."""
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None:
-            self._source.forget(ahead)
-        cursor, self._cursor, self._closed = self._cursor, 0, True
+        cursor = self._leave()
+        self._closed = True
         self._buffer.clear()
         if cursor:
             await self._source.close(cursor)
 
     def release(self) -> None:
         """Closes the cursor without waiting."""
+        cursor = self._leave()
+        if cursor:
+            self._source.release(cursor)
+
+    def _leave(self) -> int:
+        """Does without what is fetched ahead, and gives the cursor away, to be closed; 0 if there is none."""
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
             self._source.forget(ahead)
         cursor, self._cursor = self._cursor, 0
-        if cursor:
-            self._source.release(cursor)
+        return cursor
 
     def __aiter__(self) -> AsyncIterator[RowT]:
         return self

@@ -13,7 +13,7 @@ import msgspec
 from aiostoolap.core import protocol
 from aiostoolap.core.protocol import RowDecoders
 from aiostoolap.errors import DataError, ProgrammingError
-from aiostoolap.row import Shape
+from aiostoolap.row import Decoded, Shape
 
 T = TypeVar("T")
 
@@ -31,9 +31,9 @@ def into(target: type[T]) -> Shape[T]:
 @functools.lru_cache(maxsize=1024)
 def _shape(target: Any) -> Shape[Any]:
     if target is dict:
-        return Shape(True, _Dicts)
+        return Shape(True, _dicts)
     if target is tuple:
-        return Shape(False, _Tuples)
+        return Shape(False, _tuples)
     if hasattr(target, "__pydantic_validator__"):
         return Shape(True, functools.partial(_Models, target))
     if is_typeddict(target) or dataclasses.is_dataclass(target):
@@ -45,22 +45,12 @@ def _shape(target: Any) -> Shape[Any]:
     raise ProgrammingError(f"rows cannot become {target!r}; see the documentation of into=")
 
 
-class _Tuples:
-    def __init__(self, decoders: RowDecoders, names: bytes) -> None:
-        self.columns = protocol.columns(names)
-        self._decode = decoders.tuples
-
-    def read(self, rows: memoryview, first: int) -> list[tuple[Any, ...]]:
-        return self._decode(rows)
+def _tuples(decoders: RowDecoders, names: bytes) -> Decoded[tuple[Any, ...]]:
+    return Decoded(protocol.columns(names), decoders.tuples)
 
 
-class _Dicts:
-    def __init__(self, decoders: RowDecoders, names: bytes) -> None:
-        self.columns = _unique_columns(names)
-        self._decode = decoders.dicts
-
-    def read(self, rows: memoryview, first: int) -> list[dict[str, Any]]:
-        return self._decode(rows)
+def _dicts(decoders: RowDecoders, names: bytes) -> Decoded[dict[str, Any]]:
+    return Decoded(_unique_columns(names), decoders.dicts)
 
 
 class _Objects(Generic[T]):

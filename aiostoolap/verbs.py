@@ -25,6 +25,8 @@ T = TypeVar("T")
 _FIRST_ROWS = 256
 """How many rows `execute_many` sends at first; then as many as fill a request of about a megabyte."""
 _REQUEST_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 15
+"""So much is decoded at a time, in less time than the thread waits awake, and while it fetches the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +80,14 @@ class Verbs:
         """
         raise NotImplementedError
 
+    def _limit(self, timeout: float | None) -> float | None:
+        return self._settings.timeout if timeout is None else timeout
+
     def _submit(self, request: protocol.Request, timeout: float | None) -> Coroutine[Any, Any, bytes]:
-        return self._executor.submit(request, self._settings.timeout if timeout is None else timeout)
+        return self._executor.submit(request, self._limit(timeout))
 
     def _finish(self, call: Call, timeout: float | None) -> Coroutine[Any, Any, bytes]:
-        return self._executor.finish(call, self._settings.timeout if timeout is None else timeout)
+        return self._executor.finish(call, self._limit(timeout))
 
     async def _execute(self, target: protocol.Target, parameters: Parameters, timeout: float | None) -> int:
         request = protocol.execute(self._connection(), target, adapt(parameters))
@@ -98,11 +103,8 @@ class Verbs:
     ) -> Any:
         shape: Shape[Any] = ROWS if into is None else shapes.into(into)
         settings = self._settings
-        body = await self._executor.submit(
-            protocol.query_one(self._connection(), target, adapt(parameters), settings.nanoseconds, shape.maps),
-            settings.timeout if timeout is None else timeout,
-        )
-        names, _, _, encoded = protocol.head(body)
+        request = protocol.query_one(self._connection(), target, adapt(parameters), settings.nanoseconds, shape.maps)
+        names, _, _, encoded = protocol.head(await self._submit(request, timeout))
         rows = shape.reader(settings.decoders, names).read(encoded, 0)
         return rows[0] if rows else None
 
@@ -158,25 +160,25 @@ class _Source:
         self._timeout = timeout
         self.decoders = verbs._settings.decoders
 
-    async def open(self, size: int, *, maps: bool) -> bytes:
+    async def open(self, *, maps: bool) -> bytes:
         verbs = self._verbs
         request = protocol.query(
             verbs._connection(),
             self._target,
             adapt(self._parameters),
             protocol.ALL_ROWS,
-            size,
+            _CHUNK_BYTES,
             nanoseconds=verbs._settings.nanoseconds,
             maps=maps,
         )
         return await verbs._submit(request, self._timeout)
 
-    async def fetch(self, cursor: int, rows: int, size: int) -> bytes:
-        return await self._verbs._submit(protocol.fetch(cursor, rows, size), self._timeout)
+    async def fetch(self, cursor: int, rows: int) -> bytes:
+        return await self._verbs._submit(protocol.fetch(cursor, rows, _CHUNK_BYTES), self._timeout)
 
-    def fetch_ahead(self, cursor: int, size: int) -> Call | None:
+    def fetch_ahead(self, cursor: int) -> Call | None:
         with contextlib.suppress(Error):  # What can be read by now is read nevertheless.
-            return self._verbs._executor.begin(protocol.fetch(cursor, protocol.ALL_ROWS, size))
+            return self._verbs._executor.begin(protocol.fetch(cursor, protocol.ALL_ROWS, _CHUNK_BYTES))
         return None
 
     async def arrive(self, call: Call) -> bytes:

@@ -111,14 +111,15 @@ class Field:
 
     async def race(
         self,
-        turn: Callable[[Peer], Awaitable[Mapping[str, float]]],
+        turn: Callable[[Any], Awaitable[Mapping[str, float]]],
         rounds: int,
         unit: Unit,
         loop: str = "asyncio",
         at: float | None = None,
+        beside: Mapping[str, object] | None = None,
     ) -> list[Line]:
-        """Lets the peers race, see `race`."""
-        turns = {who: functools.partial(turn, peer) for who, peer in self.peers.items()}
+        """Lets the peers race, and whoever stands beside them; see `race`."""
+        turns = {who: functools.partial(turn, peer) for who, peer in {**self.peers, **(beside or {})}.items()}
         return await race(turns, rounds, unit, loop, self.out, at=at)
 
 

@@ -100,7 +100,7 @@ class Exchange:
         self._calls: dict[int, Call] = {}
         """By slot."""
         self._order = 0
-        self.room: deque[loops.Waiter] = deque()
+        self._room: deque[loops.Waiter] = deque()
         """Tasks that wait for room; others wait behind them."""
         self._awake = True
         """The thread looks here before it sleeps."""
@@ -118,14 +118,18 @@ class Exchange:
 
     # What tasks do.
 
-    def place(self, request: protocol.Request) -> Call | None:
-        """Places a request; None if there is no room."""
+    def place(self, request: protocol.Request, *, waited: bool = False) -> Call | None:
+        """Places a request; None if there is no room.
+
+        Args:
+            waited: its task has waited for room; otherwise those who wait come first.
+        """
         with self.lock:
             if self.closing is not None:
                 self.check()
             place = self.ring
             assert place is not None, "submitted before the start"
-            if not place.free:
+            if not place.free or (self._room and not waited):
                 return None
             order = self._order = self._order + 1
             number = 1 + order % _NUMBERS  # 0 is what unused words hold.
@@ -137,25 +141,18 @@ class Exchange:
                 self._ring_the_bell()
         return call
 
-    def claim(self) -> None:
-        """Gives the thread's own slot a number."""
-        with self.lock:
-            assert self.ring is not None
-            self._order += 1
-            self.ring.claim(1 + self._order % _NUMBERS)
-
     async def wait_for_room(self) -> None:
         """Waits until there may be room."""
         waiter = loops.waiter()
         with self.lock:
-            if self.closing is not None or (not self.room and self.ring is not None and self.ring.free):
+            if self.closing is not None or (not self._room and self.ring is not None and self.ring.free):
                 return
-            self.room.append(waiter)
+            self._room.append(waiter)
         try:
             await waiter.wait()
         except BaseException:
             with self.lock, contextlib.suppress(ValueError):
-                self.room.remove(waiter)
+                self._room.remove(waiter)
             self._offer_room()  # It may have been offered to this task.
             raise
 
@@ -175,7 +172,6 @@ class Exchange:
                 return False
             if not self.ordered or place.has_begun(slot, call.number):
                 return False
-            call.abandoned = True
         self.abandon(call)
         return True
 
@@ -199,11 +195,11 @@ class Exchange:
 
     def is_kept_waiting(self) -> bool:
         """Whether the thread is on its way into the module, or out of it, and may be waiting for Python's lock."""
-        return self._awake and self.ring is not None and not self.ring.is_served
+        return self._awake and self.ring is not None and not self.ring.is_serving
 
     def has_much_room(self) -> bool:
         """Whether what is not urgent may be placed."""
-        return not self.room and self.ring is not None and len(self.ring.free) > ring.SLOTS // 2
+        return not self._room and self.ring is not None and len(self.ring.free) > ring.SLOTS // 2
 
     def settle(self, call: Call) -> None:
         """Takes the answer to a call that nobody wants, and closes what it has opened."""
@@ -232,13 +228,13 @@ class Exchange:
                 for call in self._calls.values() if stop else ():
                     self._stop(call)
                 self._call_back()
-                wake_all(self.room)
+                wake_all(self._room)
 
     @property
     def queued(self) -> int:
         """How many calls wait for their turn."""
         with self.lock:
-            return len(self.room) + (self.ring.queued if self.ring is not None else 0)
+            return len(self._room) + (self.ring.queued if self.ring is not None else 0)
 
     # What the thread does.
 
@@ -279,7 +275,7 @@ class Exchange:
                     call.answer, call.slot = call.answer or reason, None
             self.ring = None
             self.posts.clear()
-            wake_all(self.room)
+            wake_all(self._room)
         for call in left:
             if call.wake is not None:
                 call.wake()
@@ -322,14 +318,14 @@ class Exchange:
         call.slot = None
         del self._calls[slot]
         place.release(slot)
-        if self.room:
+        if self._room:
             self._offer_room()
 
     def _offer_room(self) -> None:
         with self.lock:
-            while self.room and self.ring is not None and self.ring.free:
+            while self._room and self.ring is not None and self.ring.free:
                 with contextlib.suppress(RuntimeError):  # Its loop is closed.
-                    self.room.popleft().wake_from_anywhere()
+                    self._room.popleft().wake_from_anywhere()
                     return
 
     def _call_back(self) -> None:

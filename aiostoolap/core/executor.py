@@ -100,7 +100,7 @@ class Executor:
             exchange.check()  # A child of a fork must hear of that, not that it has no event loop.
         turn = loops.turn()
         checkpoint = None if request.keep else turn.checkpoint()
-        if checkpoint is None and not exchange.room:
+        if checkpoint is None:
             call = exchange.place(request)
             if call is not None:
                 return self._finish(call, turn, timeout)
@@ -111,7 +111,7 @@ class Executor:
     ) -> bytes:
         if checkpoint is not None:
             await checkpoint
-        call = None if self._exchange.room else self._exchange.place(request)
+        call = self._exchange.place(request)
         if call is None:
             call = await self._place_later(request, timeout)
         return await self.finish(call, timeout)
@@ -122,7 +122,7 @@ class Executor:
             with anyio.fail_after(timeout):
                 while call is None:
                     await self._exchange.wait_for_room()
-                    call = self._exchange.place(request)
+                    call = self._exchange.place(request, waited=True)
         except BaseException:
             if request.keep:
                 self.post(request)

@@ -175,10 +175,10 @@ class Loop(Protocol):
     """An event loop."""
 
     turns: int
-    """So many of them take about as long as to be woken by another thread."""
+    """So many of them take about as long as to be woken by another thread; 0 if already one does."""
 
-    def soon(self, callback: Callable[[], None]) -> bool:
-        """Has a function run at the next turn; false if this loop has no such call. To be called on the loop."""
+    def soon(self, callback: Callable[[], None]) -> None:
+        """Has a function run at the next turn. To be called on the loop."""
 
     def post(self, callback: Callable[[], None]) -> None:
         """Has a function run on the loop, from any thread, without waiting for it.
@@ -194,9 +194,8 @@ class _AsyncioLoop:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
 
-    def soon(self, callback: Callable[[], None]) -> bool:
+    def soon(self, callback: Callable[[], None]) -> None:
         self._loop.call_soon(callback)
-        return True
 
     def post(self, callback: Callable[[], None]) -> None:
         self._loop.call_soon_threadsafe(callback)
@@ -208,8 +207,8 @@ class _TrioLoop:
     def __init__(self, token: Any) -> None:
         self._token = token
 
-    def soon(self, callback: Callable[[], None]) -> bool:
-        return False
+    def soon(self, callback: Callable[[], None]) -> None:
+        self.post(callback)
 
     def post(self, callback: Callable[[], None]) -> None:
         self._token.run_sync_soon(callback)

@@ -76,7 +76,8 @@ class Ring:
         self._free_large = list(range(1, _LARGE_BODIES + 1))
         self._tail = 0
         self.own = self._slots
-        """The slot that the engine's thread uses for requests of its own."""
+        """The slot that the engine's thread uses for requests of its own. It is not queued, so one number will do."""
+        self.words[self.own] = 1
         self.free = [self._slots + n * _SLOT_WORDS for n in range(SLOTS - 1, 0, -1)]
         """The slots that are free. The last one is taken first: its memory is in the processor's caches."""
 
@@ -120,10 +121,6 @@ class Ring:
         words[slot + _LARGE] = large
         start = self._large_bodies + (large - 1) * _LARGE_BODY_SIZE
         self._memory[start : start + size] = body
-
-    def claim(self, number: int) -> None:
-        """Gives a number to the slot of the engine's thread, which is not queued."""
-        self.words[self.own] = number
 
     # Waiting.
 
@@ -193,7 +190,7 @@ class Ring:
         words[base + _TIME] = _WORD - 1 if time is None else min(time, _WORD - 2)
 
     @property
-    def is_served(self) -> bool:
+    def is_serving(self) -> bool:
         """Whether the engine's thread is inside of `serve`."""
         return bool(self.words[self._base + _SERVING])
 
@@ -216,10 +213,14 @@ class Ring:
         """How many requests the engine has not taken yet."""
         return (self._tail - self.served) % _WORD
 
-    def taken_since(self, served: int, left: Left) -> list[int]:
+    def served_since(self, served: int) -> int:
+        """How many requests the engine has taken since then."""
+        return (self.served - served) % _WORD
+
+    def done_since(self, served: int, left: Left) -> list[int]:
         """The slots of the requests that were done since then: all that were taken but one that is to be attended."""
-        count = (self.served - served) % _WORD - (left.attends is not None)
-        taken = (self.words[self._queue + (served + n) % _WORD % SLOTS] for n in range(count))
+        count = self.served_since(served) - (left.attends is not None)
+        taken = (self.words[self._queue + (served + n) % SLOTS] for n in range(count))
         return [self._slots + n * _SLOT_WORDS for n in taken]
 
     def left(self, result: int) -> Left:

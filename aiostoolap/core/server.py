@@ -66,7 +66,7 @@ class Server:
             before = place.served
             left = self._serve_ring()
             expected = place.expected()
-            exchange.deliver(expected if exchange.ordered else place.taken_since(before, left))
+            exchange.deliver(expected if exchange.ordered else place.done_since(before, left))
             if left.attends is not None:
                 self._attend(left.attends)
             elif left.idle:
@@ -96,7 +96,7 @@ class Server:
                     self._run(request)
             return self._runtime.serve()
         finally:
-            self._pace.end((self._ring.served - before) % 2**32)
+            self._pace.end(self._ring.served_since(before))
 
     def _attend(self, slot: int) -> None:
         """Runs a request that takes more than to run it in the module."""
@@ -113,7 +113,6 @@ class Server:
 
     def _run(self, request: protocol.Request) -> ring.Reply:
         """Runs a request of the thread's own."""
-        self._exchange.claim()
         self._run_in(self._ring.own, request)
         reply = self._ring.read(self._ring.own)
         if isinstance(reply, bytes):

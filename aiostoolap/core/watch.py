@@ -117,6 +117,8 @@ class Watch:
         if now - self._looked < _BUSY:
             self._turns -= 1
         self._looked = now
-        self._looking = bool(self._sleepers) and self._turns > 0 and self.loop.soon(self._look)
-        if not self._looking:
+        self._looking = bool(self._sleepers) and self._turns > 0
+        if self._looking:
+            self.loop.soon(self._look)
+        else:
             self._ask()

@@ -6,15 +6,13 @@ import importlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from benchmarks.peer import Kind, marks
-from benchmarks.peers.stoolap_python import dsn
-
-T = TypeVar("T")
+from benchmarks.peers.stoolap_python import WholeResults, dsn
 
 
-class Native:
+class Native(WholeResults):
     """A `Database`, called on the loop's own thread."""
 
     def __init__(self, db: Any) -> None:
@@ -32,13 +30,6 @@ class Native:
     async def rows(self, sql: str) -> Sequence[Any]:
         found: Sequence[Any] = self._db.query_raw(sql)["rows"]
         return found
-
-    async def structs(self, sql: str, into: type[T]) -> list[T]:
-        return [into(*row) for row in await self.rows(sql)]
-
-    async def stream(self, sql: str) -> AsyncIterator[Any]:
-        for row in await self.rows(sql):
-            yield row
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +15,22 @@ from benchmarks.peer import Kind, marks
 T = TypeVar("T")
 
 
-class AsyncNative:
+class WholeResults(ABC):
+    """What either interface has: no cursor, and no rows but tuples."""
+
+    @abstractmethod
+    async def rows(self, sql: str) -> Sequence[Any]:
+        """All rows."""
+
+    async def structs(self, sql: str, into: type[T]) -> list[T]:
+        return [into(*row) for row in await self.rows(sql)]
+
+    async def stream(self, sql: str) -> AsyncIterator[Any]:
+        for row in await self.rows(sql):
+            yield row
+
+
+class AsyncNative(WholeResults):
     """An `AsyncDatabase`."""
 
     def __init__(self, db: Any) -> None:
@@ -31,14 +47,6 @@ class AsyncNative:
         # Faster than query(), which makes dicts.
         found: Sequence[Any] = (await self._db.query_raw(sql))["rows"]
         return found
-
-    async def structs(self, sql: str, into: type[T]) -> list[T]:
-        return [into(*row) for row in await self.rows(sql)]
-
-    async def stream(self, sql: str) -> AsyncIterator[Any]:
-        # It has no cursor.
-        for row in await self.rows(sql):
-            yield row
 
 
 _numbers = itertools.count()

@@ -12,7 +12,7 @@ from benchmarks.peer import Asker
 from benchmarks.peers import PEERS
 from benchmarks.peers.loop import Loop
 from benchmarks.plan import Plan
-from benchmarks.race import field, race
+from benchmarks.race import field
 from benchmarks.report import Line, Section, Unit
 
 CLIENTS = 100
@@ -40,9 +40,8 @@ async def measure(plan: Plan, loop: str) -> list[Line]:
     """All lines on one event loop."""
     async with field(PEERS) as found:
         await table.fill(found)
-        askers: dict[str, Asker] = {**found.peers, "loop alone": Loop()}
-        turns = {who: functools.partial(at_once, asker, plan.size(5_000, 1_000)) for who, asker in askers.items()}
-        return await race(turns, plan.rounds, Unit.SECONDS, loop, found.out)
+        turn = functools.partial(at_once, count=plan.size(5_000, 1_000))
+        return await found.race(turn, plan.rounds, Unit.SECONDS, loop, beside={"loop alone": Loop()})
 
 
 def run(plan: Plan) -> Section:

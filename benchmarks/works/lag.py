@@ -12,7 +12,7 @@ from benchmarks import table
 from benchmarks.peer import Peer
 from benchmarks.peers import PEERS
 from benchmarks.plan import Plan
-from benchmarks.race import field, race
+from benchmarks.race import field
 from benchmarks.report import Line, Section, Unit
 
 NAP = 0.001
@@ -50,10 +50,8 @@ async def measure(plan: Plan, loop: str) -> list[Line]:
     """All lines on one event loop."""
     async with field([kind for kind in PEERS if kind.waits]) as found:
         await table.fill(found)
-        repeats = plan.size(3, 1)
-        peers: dict[str, Peer | None] = {**found.peers, "loop alone": None}
-        turns = {who: functools.partial(lag, peer, repeats) for who, peer in peers.items()}
-        return await race(turns, plan.rounds, Unit.SECONDS, loop, found.out)
+        turn = functools.partial(lag, repeats=plan.size(3, 1))
+        return await found.race(turn, plan.rounds, Unit.SECONDS, loop, beside={"loop alone": None})
 
 
 def run(plan: Plan) -> Section:

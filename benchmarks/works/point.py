@@ -11,7 +11,7 @@ from benchmarks.peer import Asker
 from benchmarks.peers import PEERS
 from benchmarks.peers.loop import Loop
 from benchmarks.plan import Plan
-from benchmarks.race import field, race
+from benchmarks.race import field
 from benchmarks.report import Line, Section, Unit
 
 HANDLERS = (0, 1, 10, 50)
@@ -51,10 +51,8 @@ async def measure(plan: Plan, loop: str) -> list[Line]:
     """All lines on one event loop."""
     async with field(PEERS) as found:
         await table.fill(found)
-        askers: dict[str, Asker] = {**found.peers, "loop alone": Loop()}
-        count = plan.size(2_000, 500)
-        turns = {who: functools.partial(one_after_another, asker, count) for who, asker in askers.items()}
-        return await race(turns, plan.rounds, Unit.SECONDS, loop, found.out)
+        turn = functools.partial(one_after_another, count=plan.size(2_000, 500))
+        return await found.race(turn, plan.rounds, Unit.SECONDS, loop, beside={"loop alone": Loop()})
 
 
 def run(plan: Plan) -> Section:
