@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import random
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
-from typing import Literal, Self, TypeAlias
+from typing import Literal, Self, TypeAlias, TypeVar
 
 import anyio
 
 from aiostoolap.core import protocol
 from aiostoolap.core.executor import Executor
-from aiostoolap.errors import ClosedError, EngineLostError, Error, ProgrammingError, TransactionAbortedError
+from aiostoolap.errors import (
+    ClosedError,
+    EngineLostError,
+    Error,
+    ProgrammingError,
+    TransactionAbortedError,
+    TransactionConflictError,
+)
 from aiostoolap.session import Session
 from aiostoolap.verbs import Settings
 
@@ -22,6 +30,11 @@ Isolation: TypeAlias = Literal["read committed", "snapshot"]
 """What a transaction sees: what others commit meanwhile, or the database as it was when the transaction began."""
 
 _ISOLATIONS = ("read committed", "snapshot")
+
+T = TypeVar("T")
+
+_LONGEST_PAUSE = 0.1
+"""Seconds between two attempts at a transaction."""
 
 
 class Lease:
@@ -89,10 +102,39 @@ class DB(Session):
             isolation: as for `begin`.
 
         Raises:
-            TransactionConflictError: another transaction changed the same rows first; run the block again.
+            TransactionConflictError: another transaction changed the same rows first; `run_transaction` tries again.
         """
         async with await self.begin(isolation) as tx:
             yield tx
+
+    async def run_transaction(
+        self, body: Callable[[Tx], Awaitable[T]], *, isolation: Isolation | None = None, attempts: int = 10
+    ) -> T:
+        """Runs a function in a transaction and commits it; after a conflict, from the start, in another transaction.
+
+        Args:
+            body: an async function of the transaction; it may run several times, so it has no other effects.
+            isolation: as for `begin`.
+            attempts: how often to run it, at most. Between two of them is a short random pause.
+
+        Returns:
+            What the function returned when its transaction was committed.
+
+        Raises:
+            TransactionConflictError: the last attempt met a conflict, too.
+            ProgrammingError: `attempts` is less than 1.
+        """
+        if attempts < 1:
+            raise ProgrammingError(f"attempts is at least 1, not {attempts}")
+        pause = 0.001
+        for _ in range(attempts - 1):
+            with suppress(TransactionConflictError):
+                async with self.transaction(isolation) as tx:
+                    return await body(tx)
+            await anyio.sleep(random.uniform(0, pause))
+            pause = min(2 * pause, _LONGEST_PAUSE)
+        async with self.transaction(isolation) as tx:
+            return await body(tx)
 
     async def clone(self) -> DB:
         """Another connection to the same database, closed on its own; the database closes with the last one."""

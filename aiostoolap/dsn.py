@@ -24,16 +24,17 @@ OPTIONS: Mapping[str, tuple[str, ...] | str] = {
     "wal_buffer_size": _NUMBER,
     "wal_max_size": _NUMBER,
     "sync_interval_ms": _NUMBER,
-    "wal_compression": _SWITCHES,
     "volume_compression": _SWITCHES,
     "compression": _SWITCHES,
     "compression_threshold": _NUMBER,
     "target_volume_rows": _NUMBER,
-    "hot_max_rows": _NUMBER,
-    "hot_max_bytes": _NUMBER,
     "checkpoint_on_close": _SWITCHES,
 }
-"""The engine's options of a file database, and what each takes."""
+"""The engine's options of a file database, and what each takes.
+
+Not its `hot_max_rows` and `hot_max_bytes`, where a commit over the limit waits seconds for a thread that is not there, and
+not `wal_compression`, which it reads and never looks at.
+"""
 
 _GUEST_ROOT = PurePosixPath("/data")
 

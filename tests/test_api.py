@@ -18,7 +18,7 @@ import pydantic
 import pytest
 
 import aiostoolap
-from aiostoolap import DB, Engine, Row, Vector
+from aiostoolap import DB, Engine, Row, Tx, Vector
 from aiostoolap.core import runtime
 
 
@@ -520,6 +520,56 @@ async def test_transaction_conflict(db: DB) -> None:
             await one.execute("UPDATE users SET age = 1 WHERE id = 1")
             await other.execute("UPDATE users SET age = 2 WHERE id = 1")
     assert await db.query_value("SELECT age FROM users WHERE id = 1") == 36
+
+
+async def test_run_transaction(db: DB) -> None:
+    """Increments that meet are all counted."""
+    await create_users(db)
+    await db.execute("CREATE TABLE counter (id INTEGER PRIMARY KEY, n INTEGER)")
+    await db.execute("INSERT INTO counter VALUES (1, 0)")
+    attempts = 0
+
+    async def increment(tx: Tx) -> int:
+        nonlocal attempts
+        attempts += 1
+        n: int = await tx.query_value("SELECT n FROM counter")
+        await asyncio.sleep(0)
+        await tx.execute("UPDATE counter SET n = $1", (n + 1,))
+        return n + 1
+
+    results = await asyncio.gather(
+        *(db.run_transaction(increment, isolation="snapshot", attempts=1_000) for _ in range(20))
+    )
+    assert sorted(results) == list(range(1, 21))
+    assert attempts > 20
+    assert await db.query_value("SELECT n FROM counter") == 20
+
+
+async def test_run_transaction_gives_up(db: DB) -> None:
+    await create_users(db)
+    runs = 0
+
+    async def lose(tx: Tx) -> None:
+        nonlocal runs
+        runs += 1
+        await tx.execute("UPDATE users SET name = 'lost' WHERE id = 1")
+        raise aiostoolap.TransactionConflictError("met on purpose")
+
+    with pytest.raises(aiostoolap.TransactionConflictError, match="on purpose"):
+        await db.run_transaction(lose, attempts=3)
+    assert runs == 3
+    with pytest.raises(aiostoolap.ProgrammingError, match="attempts"):
+        await db.run_transaction(lose, attempts=0)
+
+    async def fail(tx: Tx) -> None:
+        nonlocal runs
+        runs += 1
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await db.run_transaction(fail)
+    assert runs == 4
+    assert await db.query_value("SELECT COUNT(*) FROM users WHERE name = 'lost'") == 0
 
 
 async def test_transaction_that_cannot_be_committed(db: DB) -> None:
