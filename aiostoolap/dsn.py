@@ -32,7 +32,7 @@ OPTIONS: Mapping[str, tuple[str, ...] | str] = {
 }
 """The engine's options of a file database, and what each takes.
 
-Not its `hot_max_rows` and `hot_max_bytes`, where a commit over the limit waits seconds for a thread that is not there, and
+Not its `hot_max_rows` and `hot_max_bytes`, where a commit over the limit waits for a thread that is not there, and
 not `wal_compression`, which it reads and never looks at.
 """
 
