@@ -78,7 +78,7 @@ def connect(
         wasm, memory_limit, timeout, timestamps, json, checkpoint_every, vacuum_every, latency: as for `Engine`.
 
     Raises:
-        InterfaceError: the target or an option is none of these.
+        InterfaceError: the target or an option is none of these, or a second connection is wanted of the same call.
         DatabaseLockedError: another process or engine has the database open (when it is awaited).
         OperationalError: it cannot be read or made (when it is awaited).
 

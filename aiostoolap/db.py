@@ -88,6 +88,7 @@ class DB(Session):
 
         Raises:
             ProgrammingError: the isolation is unknown.
+            ClosedError: the connection is closed.
         """
         if isolation is not None and isolation not in _ISOLATIONS:
             raise ProgrammingError(f"isolation is one of {', '.join(_ISOLATIONS)}, not {isolation!r}")
@@ -103,6 +104,7 @@ class DB(Session):
 
         Raises:
             TransactionConflictError: another transaction changed the same rows first; `run_transaction` tries again.
+            Error: as `begin`, the statements of the block, and `Tx.commit` raise it.
         """
         async with await self.begin(isolation) as tx:
             yield tx
@@ -137,7 +139,11 @@ class DB(Session):
             return await body(tx)
 
     async def clone(self) -> DB:
-        """Another connection to the same database, closed on its own; the database closes with the last one."""
+        """Another connection to the same database, closed on its own; the database closes with the last one.
+
+        Raises:
+            ClosedError: the connection is closed.
+        """
         if self._lease is not None:
             self._lease.take()
         try:
@@ -169,6 +175,7 @@ class DB(Session):
 
         Raises:
             OperationalError: a step of it failed.
+            ClosedError: the connection is closed.
         """
         await self._maintain("checkpoint")
 
@@ -177,6 +184,11 @@ class DB(Session):
 
         Args:
             table: one table; None for all.
+
+        Raises:
+            ProgrammingError: there is no such table.
+            OperationalError: a step of it failed.
+            ClosedError: the connection is closed.
         """
         await self._maintain("vacuum", table)
 
@@ -185,14 +197,18 @@ class DB(Session):
 
         Raises:
             ProgrammingError: there is no such table.
+            ClosedError: the connection is closed.
         """
         await self._maintain("analyze", table)
 
     async def snapshot(self) -> None:
         """Writes a snapshot of all tables into the database's directory; the latest few are kept.
 
+        In memory, where there is no directory, it does nothing.
+
         Raises:
             OperationalError: a step of it failed.
+            ClosedError: the connection is closed.
         """
         await self._maintain("checkpoint")
         await self._maintain("snapshot")
@@ -205,6 +221,11 @@ class DB(Session):
 
         Returns:
             What the engine says of what it restored.
+
+        Raises:
+            OperationalError: there is no such snapshot, a transaction is open, or a step of it failed.
+            ProgrammingError: the database is in memory.
+            ClosedError: the connection is closed.
         """
         return await self._maintain("restore", timestamp)
 
@@ -255,7 +276,8 @@ class Tx(Session):
         Raises:
             TransactionConflictError: another transaction changed the same rows first; nothing was changed.
             IntegrityError: another transaction committed the same unique value first; nothing was changed.
-            TransactionAbortedError: a statement of it was stopped.
+            TransactionAbortedError: a statement of it was stopped; roll it back.
+            OperationalError: the log could not be written; nothing was changed.
             ClosedError: it has ended already.
         """
         await self._end(protocol.commit(self._connection()))
@@ -274,6 +296,7 @@ class Tx(Session):
         """A part of the transaction as a block, which alone is undone if an exception leaves it.
 
         Raises:
+            TransactionAbortedError: a statement of the transaction was stopped.
             ClosedError: the transaction has ended.
         """
         self._savepoints += 1

@@ -143,7 +143,8 @@ class Engine:
         Raises:
             InterfaceError: the name is none of these, or an option is unknown.
             DatabaseLockedError: another process or engine has it open.
-            OperationalError: it cannot be read or made.
+            OperationalError: it cannot be read or made, or is open with other options.
+            ClosedError: the engine has not been started, or is closed.
 
         Warns:
             RecoveryWarning: the engine had to repair or to skip something.
@@ -151,11 +152,19 @@ class Engine:
         return await self.open_dsn(dsn.parse(name))
 
     async def open_memory(self) -> DB:
-        """Opens an in-memory database of its own."""
+        """Opens an in-memory database of its own.
+
+        Raises:
+            ClosedError: the engine has not been started, or is closed.
+        """
         return await self.open("memory://")
 
     async def stats(self) -> Stats:
-        """The engine's figures, now."""
+        """The engine's figures, now.
+
+        Raises:
+            ClosedError: the engine has not been started, or is closed.
+        """
         executor = self._running()
         queued = executor.queued
         numbers = protocol.numbers(await executor.submit(protocol.statistics()))
@@ -166,6 +175,7 @@ class Engine:
 
         Raises:
             InterfaceError: the engine's module cannot be used.
+            ClosedError: the engine has been closed; make another one.
         """
         executor = self._executor
         if executor is None:

@@ -1,4 +1,4 @@
-"""The exceptions: PEP 249's classes, and a subclass for each condition that programs catch.
+"""The exceptions: PEP 249's classes, and a subclass for each condition that programs catch::
 
     Exception
     ├── Warning                               an important notice (PEP 249)

@@ -16,7 +16,13 @@ RowT = TypeVar("RowT")
 
 
 class Row(tuple[Any, ...]):
-    """A row: a tuple whose values also have their columns' names, as `row["name"]` and `row.name`."""
+    """A row: a tuple whose values also have their columns' names, as `row["name"]` and `row.name`.
+
+    Raises:
+        KeyError: there is no column of the name in `row["name"]`.
+        AttributeError: there is none of the name in `row.name`.
+        IndexError: there is no column of the number in `row[number]`.
+    """
 
     __slots__ = ()
     _places: Mapping[str, int] = {}

@@ -148,8 +148,10 @@ class Rows(Generic[RowT]):
         """Runs the query, if it has not run yet.
 
         Raises:
+            Error: the statement failed; see `DB.query`.
             ClosedError: the cursor is closed, or has failed before.
             InterfaceError: another task is fetching from it.
+            TimeoutError: it took longer than the query's `timeout`.
         """
         if self._reader is None:
             await self._exchange(self._open())
@@ -214,7 +216,8 @@ class Rows(Generic[RowT]):
         """The next row, or None after the last.
 
         Raises:
-            ClosedError: the cursor is closed.
+            Error: as `open` does, and `DataError` if a row does not fit `into`; the cursor is closed then.
+            TimeoutError: it took longer than the query's `timeout`; the cursor is closed then.
         """
         if not self._buffer and not await self._fill(ALL_ROWS):
             return None
@@ -224,7 +227,8 @@ class Rows(Generic[RowT]):
         """The next rows, `size` of them or as many as are left.
 
         Raises:
-            ClosedError: the cursor is closed.
+            Error: as `fetchone` does.
+            TimeoutError: it took longer than the query's `timeout`; the cursor is closed then.
             ValueError: `size` is less than 1.
         """
         if size < 1:
@@ -237,7 +241,8 @@ class Rows(Generic[RowT]):
         """All rows that are left.
 
         Raises:
-            ClosedError: the cursor is closed.
+            Error: as `fetchone` does.
+            TimeoutError: an exchange took longer than the query's `timeout`; the cursor is closed then.
         """
         while await self._fill(ALL_ROWS):
             pass

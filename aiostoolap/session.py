@@ -33,7 +33,9 @@ class Session(Verbs):
 
         Raises:
             DatabaseError: the engine refused it; see the tree in `aiostoolap.errors`.
-            TimeoutError: it took longer than `timeout`.
+            DataError: a value cannot be a parameter.
+            TimeoutError: it took longer than `timeout`, and changed nothing.
+            ClosedError: the connection is closed, or the transaction has ended.
         """
         return await self._execute(sql, params, timeout)
 
@@ -56,8 +58,11 @@ class Session(Verbs):
             timeout: seconds for each exchange with the engine.
 
         Raises:
-            DatabaseError: when it runs, see `execute`.
+            ProgrammingError: rows cannot become `into`: at once, or when the columns are known.
             DataError: a row does not fit `into`; the message names row and column.
+            DatabaseError: when it runs, see `execute`.
+            TimeoutError: when it runs, an exchange took longer than `timeout`.
+            ClosedError: when it runs, the connection is closed, or the transaction has ended.
         """
         return self._query(sql, params, into, timeout)
 
@@ -70,11 +75,25 @@ class Session(Verbs):
     async def query_one(
         self, sql: str, params: Parameters = None, *, into: type[T] | None = None, timeout: float | None = None
     ) -> Any:
-        """Runs a query and returns its first row, or None if there is none. The arguments are those of `query`."""
+        """Runs a query and returns its first row, or None if there is none.
+
+        The arguments are those of `query`.
+
+        Raises:
+            Error: as `query` does when it runs.
+            TimeoutError: it took longer than `timeout`.
+        """
         return await self._query_one(sql, params, into, timeout)
 
     async def query_value(self, sql: str, params: Parameters = None, *, timeout: float | None = None) -> Any:
-        """Runs a query and returns the first value of its first row, or None. The arguments are those of `query`."""
+        """Runs a query and returns the first value of its first row, or None if there is no row.
+
+        The arguments are those of `query`.
+
+        Raises:
+            Error: as `query` does when it runs.
+            TimeoutError: it took longer than `timeout`.
+        """
         row = await self._query_one(sql, params, tuple, timeout)
         return row[0] if row else None
 
@@ -99,6 +118,9 @@ class Session(Verbs):
 
         Raises:
             DatabaseError: see `execute`; `fields["row"]` counts from the start of the request that failed.
+            TimeoutError: a request took longer than `timeout`.
+            ClosedError: the connection is closed, or the transaction has ended.
+            TypeError: `rows` cannot be iterated.
         """
         return await self._execute_many(sql, rows, progress, timeout)
 
@@ -114,14 +136,22 @@ class Session(Verbs):
 
         Raises:
             DatabaseError: one failed, and `fields["statement"]` says which, from 1; those before it have run.
+            TimeoutError: they took longer than `timeout`; those before the one that was stopped have run.
+            ClosedError: the connection is closed, or the transaction has ended.
         """
         return protocol.handle(await self._submit(protocol.script(self._connection(), sql), timeout))
 
     async def prepare(self, sql: str, *, timeout: float | None = None) -> Statement:
         """Parses a statement once, to run it often.
 
+        Args:
+            sql: one statement.
+            timeout: seconds.
+
         Raises:
             ProgrammingError: the SQL is wrong.
+            TimeoutError: it took longer than `timeout`.
+            ClosedError: the connection is closed, or the transaction has ended.
         """
         body = await self._submit(protocol.prepare(self._connection(), sql), timeout)
         return Statement(self, sql, protocol.prepared(body))
@@ -144,7 +174,12 @@ class Statement(Verbs):
         self.parameters = prepared.parameters
 
     async def execute(self, params: Parameters = None, *, timeout: float | None = None) -> int:
-        """Runs the statement and returns how many rows it changed; see `DB.execute`."""
+        """Runs the statement and returns how many rows it changed; see `DB.execute`.
+
+        Raises:
+            Error: as `DB.execute` does; `ClosedError` also if the statement is closed.
+            TimeoutError: it took longer than `timeout`, and changed nothing.
+        """
         return await self._execute(self._target(), params, timeout)
 
     @overload
@@ -154,7 +189,12 @@ class Statement(Verbs):
     def query(
         self, params: Parameters = None, *, into: type[T] | None = None, timeout: float | None = None
     ) -> Query[Any]:
-        """Makes a query of the statement; see `DB.query`."""
+        """Makes a query of the statement; see `DB.query`.
+
+        Raises:
+            Error: as `DB.query` does; `ClosedError` also if the statement is closed.
+            TimeoutError: when it runs, an exchange took longer than `timeout`.
+        """
         return self._query(self._target(), params, into, timeout)
 
     @overload
@@ -166,11 +206,21 @@ class Statement(Verbs):
     async def query_one(
         self, params: Parameters = None, *, into: type[T] | None = None, timeout: float | None = None
     ) -> Any:
-        """Runs the statement and returns its first row, or None; see `DB.query`."""
+        """Runs the statement and returns its first row, or None if there is none; see `DB.query_one`.
+
+        Raises:
+            Error: as `DB.query_one` does; `ClosedError` also if the statement is closed.
+            TimeoutError: it took longer than `timeout`.
+        """
         return await self._query_one(self._target(), params, into, timeout)
 
     async def query_value(self, params: Parameters = None, *, timeout: float | None = None) -> Any:
-        """Runs the statement and returns the first value of its first row, or None."""
+        """Runs the statement and returns the first value of its first row, or None; see `DB.query_value`.
+
+        Raises:
+            Error: as `DB.query_value` does; `ClosedError` also if the statement is closed.
+            TimeoutError: it took longer than `timeout`.
+        """
         row = await self._query_one(self._target(), params, tuple, timeout)
         return row[0] if row else None
 
@@ -181,7 +231,13 @@ class Statement(Verbs):
         progress: Callable[[int], object] | None = None,
         timeout: float | None = None,
     ) -> int:
-        """Runs the statement for each row of parameters: for all of them, or for none; see `DB.execute_many`."""
+        """Runs the statement for each row of parameters: for all of them, or for none; see `DB.execute_many`.
+
+        Raises:
+            Error: as `DB.execute_many` does; `ClosedError` also if the statement is closed.
+            TimeoutError: a request took longer than `timeout`.
+            TypeError: `rows` cannot be iterated.
+        """
         return await self._execute_many(self._target(), rows, progress, timeout)
 
     async def close(self) -> None:

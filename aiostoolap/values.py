@@ -37,6 +37,10 @@ class Vector(_Floats):
 
     Args:
         values: numbers, or a buffer of 32-bit floats in the machine's byte order.
+
+    Raises:
+        TypeError: a value is no number.
+        ValueError: the length of the buffer is not a multiple of 4, or a value is a text that is no number.
     """
 
     def __new__(cls, values: Iterable[SupportsFloat] | bytes = ()) -> Self:
