@@ -19,7 +19,7 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 FENCE = re.compile(r"^([ >]*)(`{3,}|~{3,})(.*)$", re.MULTILINE)
 
 # What is not run: commands, files of other tools, drawings, and what Sphinx reads.
-OTHER_BLOCKS = {"sh", "text", "dockerfile", "toml", "{toctree}", "{eval-rst}"}
+OTHER_BLOCKS = {"sh", "text", "dockerfile", "{toctree}", "{eval-rst}"}
 
 RAISE_NOTHING = {"Row.keys", "Rows.close", "Rows.rows_affected", "Statement.close", "Tx.is_open"}
 # Other modules of the package call these; the reference leaves them out.
