@@ -34,6 +34,7 @@ from aiostoolap.errors import (
     Warning,
 )
 from aiostoolap.maintenance import TaskState
+from aiostoolap.observe import StatementEvent
 from aiostoolap.row import Row
 from aiostoolap.rows import Query, Result, Rows
 from aiostoolap.session import Statement
@@ -70,6 +71,7 @@ __all__ = [
     "Rows",
     "Statement",
     "StatementCancelledError",
+    "StatementEvent",
     "Stats",
     "TaskState",
     "TransactionAbortedError",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import PurePosixPath
 from types import TracebackType
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from aiostoolap.db import DB, Lease
 from aiostoolap.engine import CHECKPOINT_EVERY, MEMORY_LIMIT, Engine
 from aiostoolap.errors import InterfaceError
 from aiostoolap.locks import make_folder
+from aiostoolap.observe import StatementEvent
 
 __all__ = ["connect"]
 
@@ -67,6 +68,8 @@ def connect(
     checkpoint_every: float | None = CHECKPOINT_EVERY,
     vacuum_every: float | None = None,
     latency: Latency = "balanced",
+    on_statement: Callable[[StatementEvent], object] | None = None,
+    slow_statement: float | None = None,
 ) -> _Connecting:
     """Opens a database on an engine of its own: `async with connect("app.db") as db:`, or `await connect("app.db")`.
 
@@ -75,7 +78,8 @@ def connect(
             options; or `memory://` for a database in memory.
         options: the engine's options for a file database, such as `{"sync_mode": "full"}`; see
             `aiostoolap.dsn.OPTIONS`.
-        wasm, memory_limit, timeout, timestamps, json, checkpoint_every, vacuum_every, latency: as for `Engine`.
+        wasm, memory_limit, timeout, timestamps, json, checkpoint_every, vacuum_every, latency, on_statement,
+            slow_statement: as for `Engine`.
 
     Raises:
         InterfaceError: the target or an option is none of these, or a second connection is wanted of the same call.
@@ -103,5 +107,7 @@ def connect(
         checkpoint_every=checkpoint_every,
         vacuum_every=vacuum_every,
         latency=latency,
+        on_statement=on_statement,
+        slow_statement=slow_statement,
     )
     return _Connecting(engine, name)

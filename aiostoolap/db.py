@@ -17,6 +17,7 @@ from aiostoolap.errors import (
     ClosedError,
     EngineLostError,
     Error,
+    NotSupportedError,
     ProgrammingError,
     TransactionAbortedError,
     TransactionConflictError,
@@ -110,13 +111,14 @@ class DB(Session):
             yield tx
 
     async def run_transaction(
-        self, body: Callable[[Tx], Awaitable[T]], *, isolation: Isolation | None = None, attempts: int = 10
+        self, body: Callable[[Tx], Awaitable[T]], *, isolation: Isolation = "snapshot", attempts: int = 10
     ) -> T:
         """Runs a function in a transaction and commits it; after a conflict, from the start, in another transaction.
 
         Args:
             body: an async function of the transaction; it may run several times, so it has no other effects.
-            isolation: as for `begin`.
+            isolation: as for `begin`. With "read committed", what others change between a read and a write of the
+                function is no conflict, and is lost.
             attempts: how often to run it, at most. Between two of them is a short random pause.
 
         Returns:
@@ -204,12 +206,13 @@ class DB(Session):
     async def snapshot(self) -> None:
         """Writes a snapshot of all tables into the database's directory; the latest few are kept.
 
-        In memory, where there is no directory, it does nothing.
-
         Raises:
+            NotSupportedError: the database is in memory.
             OperationalError: a step of it failed.
             ClosedError: the connection is closed.
         """
+        if self._hold is None:
+            raise NotSupportedError("an in-memory database has no directory for snapshots")
         await self._maintain("checkpoint")
         await self._maintain("snapshot")
 

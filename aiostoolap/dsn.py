@@ -124,7 +124,10 @@ def parse_target(target: str | os.PathLike[str]) -> Target:
     if not text or "\0" in text:
         raise InterfaceError("a database's path cannot be empty or hold a NUL character")
     if isinstance(target, str):
-        if text == ":memory:" or text.startswith("memory://"):
+        if text == ":memory:":
+            return Target(None, {})
+        if text.startswith("memory://"):
+            parse(text)
             return Target(None, {})
         if text.startswith("file:"):
             return _parse_url(text)

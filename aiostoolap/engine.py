@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import warnings
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from aiostoolap.db import DB, Lease
 from aiostoolap.errors import ClosedError, InterfaceError, RecoveryWarning
 from aiostoolap.locks import Locks
 from aiostoolap.maintenance import Maintenance, TaskState
+from aiostoolap.observe import StatementEvent
 from aiostoolap.verbs import settings
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ class Engine:
         latency: how long the engine's thread waits awake for the next call: "low" 2 ms without a pause and 20 ms more
             now and then, "balanced" 0.2 ms and 2 ms, "power" not at all. Only while calls come faster than that; an
             idle engine always sleeps.
+        on_statement: called for each statement that has ended, in the task that ran it; what it raises is logged.
+        slow_statement: seconds from which on a statement is logged as a warning; None for never.
 
     Raises:
         InterfaceError: `root` is not a directory, or an argument is out of range.
@@ -102,6 +105,8 @@ class Engine:
         checkpoint_every: float | None = CHECKPOINT_EVERY,
         vacuum_every: float | None = None,
         latency: Latency = "balanced",
+        on_statement: Callable[[StatementEvent], object] | None = None,
+        slow_statement: float | None = None,
     ) -> None:
         self._root = None if root is None else Path(root).absolute()
         if self._root is not None and not self._root.is_dir():
@@ -118,7 +123,7 @@ class Engine:
         self._latency = latency
         self._wasm = None if wasm is None else Path(wasm).absolute()
         self._memory_limit = memory_limit
-        self._settings = settings(timeout, timestamps, json)
+        self._settings = settings(timeout, timestamps, json, on_statement, slow_statement)
         self._maintenance = Maintenance(checkpoint_every if root is not None else None, vacuum_every)
         self._executor: Executor | None = None
         self._locks = Locks(self._root)

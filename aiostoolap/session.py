@@ -139,7 +139,8 @@ class Session(Verbs):
             TimeoutError: they took longer than `timeout`; those before the one that was stopped have run.
             ClosedError: the connection is closed, or the transaction has ended.
         """
-        return protocol.handle(await self._submit(protocol.script(self._connection(), sql), timeout))
+        request = protocol.script(self._connection(), sql)
+        return protocol.handle(await self._observed(sql, self._submit(request, timeout)))
 
     async def prepare(self, sql: str, *, timeout: float | None = None) -> Statement:
         """Parses a statement once, to run it often.
@@ -261,6 +262,9 @@ class Statement(Verbs):
             self._executor.post(protocol.close(handle))
             message = f"a prepared statement was not closed: {self.sql}"
             warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
+
+    def _sql(self, target: protocol.Target) -> str:
+        return self.sql
 
     def _target(self) -> protocol.Handle:
         if self._handle is None:

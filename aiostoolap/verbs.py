@@ -16,6 +16,7 @@ from aiostoolap.core import protocol
 from aiostoolap.core.exchange import Call
 from aiostoolap.core.executor import Executor
 from aiostoolap.errors import ClosedError, EngineLostError, Error, InterfaceError
+from aiostoolap.observe import Observer, StatementEvent
 from aiostoolap.row import ROWS, Shape
 from aiostoolap.rows import Query
 from aiostoolap.values import Parameters, Vector, adapt
@@ -37,15 +38,21 @@ class Settings:
         timeout: seconds for each call that gives no other; None for no limit.
         nanoseconds: timestamps are whole nanoseconds since 1970, not datetimes.
         decoders: decode rows.
+        observer: watches statements; None if nobody wants to know.
     """
 
     timeout: float | None
     nanoseconds: bool
     decoders: protocol.RowDecoders
+    observer: Observer | None
 
 
 def settings(
-    timeout: float | None, timestamps: Literal["datetime", "nanoseconds"], json: Literal["object", "text"]
+    timeout: float | None,
+    timestamps: Literal["datetime", "nanoseconds"],
+    json: Literal["object", "text"],
+    on_statement: Callable[[StatementEvent], object] | None,
+    slow_statement: float | None,
 ) -> Settings:
     """Checks the settings that users give.
 
@@ -58,7 +65,11 @@ def settings(
         raise InterfaceError(f"timestamps is 'datetime' or 'nanoseconds', not {timestamps!r}")
     if json not in ("object", "text"):
         raise InterfaceError(f"json is 'object' or 'text', not {json!r}")
-    return Settings(timeout, timestamps == "nanoseconds", _decoders(json == "text"))
+    if slow_statement is not None and not slow_statement >= 0:
+        raise InterfaceError(f"slow_statement is a number of seconds from 0 on or None, not {slow_statement!r}")
+    watched = on_statement is not None or slow_statement is not None
+    observer = Observer(on_statement, slow_statement) if watched else None
+    return Settings(timeout, timestamps == "nanoseconds", _decoders(json == "text"), observer)
 
 
 @functools.cache
@@ -80,6 +91,14 @@ class Verbs:
         """
         raise NotImplementedError
 
+    def _sql(self, target: protocol.Target) -> str:
+        """The text of a statement."""
+        return str(target)
+
+    def _observed(self, target: protocol.Target, statement: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+        observer = self._settings.observer
+        return statement if observer is None else observer.watch(self._sql(target), statement)
+
     def _limit(self, timeout: float | None) -> float | None:
         return self._settings.timeout if timeout is None else timeout
 
@@ -91,7 +110,7 @@ class Verbs:
 
     async def _execute(self, target: protocol.Target, parameters: Parameters, timeout: float | None) -> int:
         request = protocol.execute(self._connection(), target, adapt(parameters))
-        return protocol.handle(await self._submit(request, timeout))
+        return protocol.handle(await self._observed(target, self._submit(request, timeout)))
 
     def _query(
         self, target: protocol.Target, parameters: Parameters, into: type[T] | None, timeout: float | None
@@ -104,11 +123,21 @@ class Verbs:
         shape: Shape[Any] = ROWS if into is None else shapes.into(into)
         settings = self._settings
         request = protocol.query_one(self._connection(), target, adapt(parameters), settings.nanoseconds, shape.maps)
-        names, _, _, encoded = protocol.head(await self._submit(request, timeout))
+        body = await self._observed(target, self._submit(request, timeout))
+        names, _, _, encoded = protocol.head(body)
         rows = shape.reader(settings.decoders, names).read(encoded, 0)
         return rows[0] if rows else None
 
-    async def _execute_many(
+    def _execute_many(
+        self,
+        target: protocol.Target,
+        rows: Iterable[Any] | AsyncIterable[Any],
+        progress: Callable[[int], object] | None,
+        timeout: float | None,
+    ) -> Coroutine[Any, Any, int]:
+        return self._observed(target, self._execute_batches(target, rows, progress, timeout))
+
+    async def _execute_batches(
         self,
         target: protocol.Target,
         rows: Iterable[Any] | AsyncIterable[Any],
@@ -171,7 +200,7 @@ class _Source:
             nanoseconds=verbs._settings.nanoseconds,
             maps=maps,
         )
-        return await verbs._submit(request, self._timeout)
+        return await verbs._observed(self._target, verbs._submit(request, self._timeout))
 
     async def fetch(self, cursor: int, rows: int) -> bytes:
         return await self._verbs._submit(protocol.fetch(cursor, rows, _CHUNK_BYTES), self._timeout)

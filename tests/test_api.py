@@ -150,6 +150,8 @@ async def test_connect_refuses_what_is_no_database(tmp_path: Path) -> None:
             await aiostoolap.connect(wrong)
     with pytest.raises(aiostoolap.InterfaceError, match="no options"):
         await aiostoolap.connect(options={"sync_mode": "full"})
+    with pytest.raises(aiostoolap.InterfaceError, match="no options"):
+        await aiostoolap.connect("memory://x?sync_mode=full")
     with pytest.raises(aiostoolap.OperationalError, match="cannot be made"):
         await aiostoolap.connect("/proc/nowhere/db")
 

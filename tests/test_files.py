@@ -281,6 +281,12 @@ async def test_maintenance_that_fails_backs_off(
                 await asyncio.sleep(0.01)
 
 
+async def test_no_snapshots_in_memory(engine: Engine) -> None:
+    async with await engine.open_memory() as db:
+        with pytest.raises(aiostoolap.NotSupportedError, match="no directory"):
+            await db.snapshot()
+
+
 async def test_maintenance_is_off_in_memory(engine: Engine) -> None:
     assert (await engine.stats()).maintenance == {}
 

@@ -31,6 +31,7 @@ ORDER = [
     "dsn",
     "locks",
     "maintenance",
+    "observe",
     "row",
     "rows",
     "shapes",
