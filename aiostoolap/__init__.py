@@ -38,7 +38,7 @@ from aiostoolap.observe import StatementEvent
 from aiostoolap.row import Row
 from aiostoolap.rows import Query, Result, Rows
 from aiostoolap.session import Statement
-from aiostoolap.values import Json, Parameters, Vector
+from aiostoolap.values import Json, Parameters, Vector, register_codec
 
 __version__ = "0.1.0"
 
@@ -81,4 +81,5 @@ __all__ = [
     "Vector",
     "Warning",
     "connect",
+    "register_codec",
 ]

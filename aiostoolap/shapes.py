@@ -14,6 +14,7 @@ from aiostoolap.core import protocol
 from aiostoolap.core.protocol import RowDecoders
 from aiostoolap.errors import DataError, ProgrammingError
 from aiostoolap.row import Decoded, Shape
+from aiostoolap.values import decode
 
 T = TypeVar("T")
 
@@ -64,7 +65,7 @@ class _Objects(Generic[T]):
         self._target = target
         self._dicts = decoders.dicts
         try:
-            self._decode: Callable[[memoryview], list[T]] | None = decoders.of(target, _as_is)
+            self._decode: Callable[[memoryview], list[T]] | None = decoders.of(target, decode)
         except TypeError:  # A field's type is unknown to msgspec.
             self._decode = None
 
@@ -141,14 +142,9 @@ def _unique_columns(names: bytes) -> tuple[str, ...]:
 
 def _converted(rows: list[Any], target: type[T], first: int, column: str | None = None) -> list[T]:
     try:
-        return msgspec.convert(rows, list[target], dec_hook=_as_is)  # type: ignore[valid-type]  # a type at run time
+        return msgspec.convert(rows, list[target], dec_hook=decode)  # type: ignore[valid-type]  # a type at run time
     except msgspec.ValidationError as error:
         raise _described(error, target, first, column) from None
-
-
-def _as_is(target: type[T], value: object) -> T:
-    """For types that msgspec does not know, such as Vector: the value is of that type already, or makes one."""
-    return value if isinstance(value, target) else target(value)  # type: ignore[call-arg]  # any type of one argument
 
 
 def _described(error: msgspec.ValidationError, target: type, first: int, column: str | None) -> DataError:

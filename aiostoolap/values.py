@@ -14,13 +14,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Self, SupportsFloat, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, SupportsFloat, TypeAlias, TypeVar
 from uuid import UUID
 
 from aiostoolap.core import protocol
 from aiostoolap.errors import DataError
 
-__all__ = ["Json", "Parameters", "Vector"]
+__all__ = ["Json", "Parameters", "Vector", "register_codec"]
+
+T = TypeVar("T")
 
 Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any] | None
 """A sequence for `?` and `$1`, a mapping for `:name`, or None."""
@@ -78,6 +80,33 @@ class Json:
         self.value = value
 
 
+_encoders: dict[type, Callable[[Any], Any]] = {}
+_decoders: dict[type, Callable[[Any], Any]] = {}
+
+
+def register_codec(kind: type[T], encode: Callable[[T], Any], decode: Callable[[Any], T]) -> None:
+    """Has objects of a class be parameters, and values be such objects where `into=` asks for the class.
+
+    It holds for the whole process. A class that is registered again has the later functions.
+
+    Args:
+        kind: the class; its subclasses are encoded as it is.
+        encode: makes an object into a value that can be a parameter.
+        decode: makes a value that is not NULL, as the engine returned it, into an object. Dataclasses, Structs,
+            TypedDicts and their like need none: `into=` builds them from JSON by itself, and does not call it.
+    """
+    _encoders[kind] = encode
+    _decoders[kind] = decode
+
+
+def decode(kind: type[T], value: object) -> T:
+    """Makes a value into an object of a class that msgspec does not know."""
+    if isinstance(value, kind):
+        return value
+    made: T = _decoders.get(kind, kind)(value)
+    return made
+
+
 _PLAIN = frozenset({type(None), bool, int, float, str})
 _USUAL = frozenset({tuple, list})
 
@@ -112,6 +141,10 @@ def _name(name: object) -> str:
 def _value(value: Any, place: object) -> Any:
     if type(value) in _PLAIN:
         return value
+    if _encoders:
+        for ancestor in type(value).__mro__:
+            if ancestor in _encoders:
+                return _value(_encoders[ancestor](value), place)
     for kind, convert in _CONVERTERS:
         if isinstance(value, kind):
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import math
 import uuid
@@ -150,3 +151,51 @@ async def test_refused(db: DB, value: Any, reason: str) -> None:
 def test_parameters_are_a_sequence_or_a_mapping(parameters: Any) -> None:
     with pytest.raises(aiostoolap.DataError, match=r"write \(value,\)|names of parameters"):
         adapt(parameters)
+
+
+class Celsius:
+    def __init__(self, degrees: float) -> None:
+        self.degrees = degrees
+
+
+class Warm(Celsius):
+    """One of a subclass."""
+
+
+class Broken:
+    """Its codec fails."""
+
+
+@dataclasses.dataclass
+class Reading:
+    place: str
+    value: Celsius | None
+
+
+def fail(value: object) -> Any:
+    raise ValueError(f"cannot be: {value}")
+
+
+async def test_codecs(db: DB) -> None:
+    with pytest.raises(aiostoolap.DataError, match="Celsius cannot be"):
+        await db.query("SELECT $1", (Celsius(1),))
+    aiostoolap.register_codec(Celsius, lambda item: item.degrees, lambda value: Celsius(value / 1))
+    await db.execute("CREATE TABLE t (place TEXT, value FLOAT)")
+    rows = [("a", Celsius(1.5)), ("b", Warm(30.0)), ("c", None)]
+    assert await db.execute_many("INSERT INTO t VALUES (?, ?)", rows) == 3
+    assert await db.query("SELECT value FROM t ORDER BY place") == [(1.5,), (30.0,), (None,)]
+    found = await db.query("SELECT * FROM t WHERE value <= :most", {"most": Celsius(30)}, into=Reading)
+    assert [(item.place, item.value and item.value.degrees) for item in found] == [("a", 1.5), ("b", 30.0)]
+    (none,) = await db.query("SELECT * FROM t WHERE value IS NULL", into=Reading)
+    assert none == Reading("c", None)
+    (only,) = await db.query("SELECT value FROM t WHERE place = 'a'", into=Celsius)
+    assert type(only) is Celsius
+
+
+async def test_codecs_that_fail(db: DB) -> None:
+    aiostoolap.register_codec(Broken, fail, fail)
+    with pytest.raises(ValueError, match="cannot be"):
+        await db.query("SELECT $1", (Broken(),))
+    with pytest.raises(aiostoolap.DataError, match="row 0, column a: cannot be: 5"):
+        await db.query("SELECT 5 AS a", into=Broken)
+    assert await db.query_value("SELECT 1") == 1
