@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
 
 PROGRAM = """
 import aiostoolap
@@ -44,11 +49,28 @@ REVEALED = [
 ]
 
 
-def test_revealed_types(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("checker", "revealed"),
+    [
+        (["mypy", "--strict", "--cache-dir=.mypy_cache"], r'Revealed type is "(.*)"'),
+        (["pyright", "--warnings", "--pythonpath", sys.executable], r'Type of ".*" is "(.*)"'),
+    ],
+    ids=["mypy", "pyright"],
+)
+def test_revealed_types(tmp_path: Path, checker: list[str], revealed: str) -> None:
     file = tmp_path / "program.py"
     file.write_text(PROGRAM)
-    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path), str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parent.parent)
-    assert done.returncode == 0, done.stdout
-    found = re.findall(r'Revealed type is "(.*)"', done.stdout)
+    (tmp_path / "pyrightconfig.json").write_text('{"typeCheckingMode": "strict"}')
+    # The package that these tests are about, also where another one is installed.
+    paths = {"MYPYPATH": str(ROOT), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", *checker, str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=os.environ | paths,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = re.findall(revealed, done.stdout)
     assert [re.sub(r"\b(\w+\.)+", "", text) for text in found] == REVEALED
