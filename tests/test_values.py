@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import aiostoolap
 from aiostoolap import DB, Json, Vector
 from aiostoolap.values import adapt
+from tests import adversarial
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 INTEGER = st.integers(-(2**63), 2**63 - 1)
@@ -199,3 +200,7 @@ async def test_codecs_that_fail(db: DB) -> None:
     with pytest.raises(aiostoolap.DataError, match="row 0, column a: cannot be: 5"):
         await db.query("SELECT 5 AS a", into=Broken)
     assert await db.query_value("SELECT 1") == 1
+
+
+async def test_adversarial_values() -> None:
+    assert await adversarial.run(20_000, seed=1) >= 20_000
