@@ -24,9 +24,10 @@ __all__ = ["connect"]
 class _Connecting:
     """What `connect` returns: await it, or use it in `async with`."""
 
-    def __init__(self, engine: Engine, name: dsn.Dsn) -> None:
+    def __init__(self, engine: Engine, name: dsn.Dsn, lock_timeout: float) -> None:
         self._engine = engine
         self._name = name
+        self._lock_timeout = lock_timeout
         self._db: DB | None = None
         self._used = False
 
@@ -49,7 +50,7 @@ class _Connecting:
         self._used = True
         engine = await self._engine.start()
         try:
-            return await engine.open_dsn(self._name, Lease(engine.close))
+            return await engine.open_dsn(self._name, self._lock_timeout, Lease(engine.close))
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await engine.close()
@@ -60,6 +61,7 @@ def connect(
     target: str | os.PathLike[str] = "memory://",
     *,
     options: Mapping[str, str | int | bool] | None = None,
+    lock_timeout: float = 0,
     wasm: str | os.PathLike[str] | None = None,
     memory_limit: int = MEMORY_LIMIT,
     timeout: float | None = None,
@@ -78,6 +80,7 @@ def connect(
             options; or `memory://` for a database in memory.
         options: the engine's options for a file database, such as `{"sync_mode": "full"}`; see
             `aiostoolap.dsn.OPTIONS`.
+        lock_timeout: seconds to wait for another process or engine that has the database open.
         wasm, memory_limit, timeout, timestamps, json, checkpoint_every, vacuum_every, latency, on_statement,
             slow_statement: as for `Engine`.
 
@@ -110,4 +113,4 @@ def connect(
         on_statement=on_statement,
         slow_statement=slow_statement,
     )
-    return _Connecting(engine, name)
+    return _Connecting(engine, name, lock_timeout)

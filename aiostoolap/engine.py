@@ -6,6 +6,7 @@ import functools
 import logging
 import math
 import os
+import time
 import warnings
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
@@ -13,12 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+import anyio
+
 from aiostoolap import dsn
 from aiostoolap.core import protocol
 from aiostoolap.core.executor import Executor
 from aiostoolap.core.pace import Latency, Pace
 from aiostoolap.db import DB, Lease
-from aiostoolap.errors import ClosedError, InterfaceError, RecoveryWarning
+from aiostoolap.errors import ClosedError, DatabaseLockedError, InterfaceError, RecoveryWarning
 from aiostoolap.locks import Locks
 from aiostoolap.maintenance import Maintenance, TaskState
 from aiostoolap.observe import StatementEvent
@@ -34,6 +37,8 @@ MEMORY_LIMIT = 3 << 30
 CHECKPOINT_EVERY = 60.0
 _SMALLEST_LIMIT = 64 << 20
 _LARGEST_LIMIT = 4 << 30
+_LOCK_PAUSE = 0.05
+"""Seconds between two attempts at a lock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +143,13 @@ class Engine:
         """
         return self._running().version
 
-    async def open(self, name: str) -> DB:
+    async def open(self, name: str, *, lock_timeout: float = 0) -> DB:
         """Opens a database, or joins it if this engine has it open.
 
         Args:
             name: `memory://` for one of its own, `memory://name` for one shared within the engine, or
                 `file:///data/path?option=value` for a directory below the engine's root.
+            lock_timeout: seconds to wait for another process or engine that has it open.
 
         Raises:
             InterfaceError: the name is none of these, or an option is unknown.
@@ -154,7 +160,7 @@ class Engine:
         Warns:
             RecoveryWarning: the engine had to repair or to skip something.
         """
-        return await self.open_dsn(dsn.parse(name))
+        return await self.open_dsn(dsn.parse(name), lock_timeout)
 
     async def open_memory(self) -> DB:
         """Opens an in-memory database of its own.
@@ -231,11 +237,21 @@ class Engine:
             raise ClosedError("the engine has not been started: use `async with Engine(...) as engine`")
         return self._executor
 
-    async def open_dsn(self, name: dsn.Dsn, lease: Lease | None = None) -> DB:
+    async def open_dsn(self, name: dsn.Dsn, lock_timeout: float, lease: Lease | None = None) -> DB:
         """Opens a database by its parsed name, for a connection that gives `lease` back when it closes."""
         executor = self._running()
         hold = None if name.folder is None else self._locks.hold(name.folder)
-        handle, printed = protocol.opened(await executor.submit(protocol.open_database(name.text, hold)))
+        give_up = time.monotonic() + lock_timeout
+        while True:
+            try:
+                body = await executor.submit(protocol.open_database(name.text, hold))
+                break
+            except DatabaseLockedError:
+                left = give_up - time.monotonic()
+                if left <= 0:
+                    raise
+                await anyio.sleep(min(left, _LOCK_PAUSE))
+        handle, printed = protocol.opened(body)
         db = DB(executor, self._settings, handle, hold, lease)
         if lease is not None:
             lease.take()

@@ -129,6 +129,28 @@ async def test_the_lock_keeps_other_engines_out(folder: Path) -> None:
         pass
 
 
+async def test_the_lock_can_be_waited_for(folder: Path) -> None:
+    first = await aiostoolap.connect(folder)
+    await first.execute("CREATE TABLE t (a INTEGER)")
+    with pytest.raises(aiostoolap.DatabaseLockedError, match=str(os.getpid())):
+        await aiostoolap.connect(folder, lock_timeout=0.1)
+
+    async def close_soon() -> None:
+        await asyncio.sleep(0.2)
+        await first.close()
+
+    closing = asyncio.create_task(close_soon())
+    async with aiostoolap.connect(folder, lock_timeout=30) as second:
+        assert await second.query("SELECT * FROM t") == []
+    await closing
+    async with aiostoolap.connect(folder):
+        waiting = asyncio.ensure_future(aiostoolap.connect(folder, lock_timeout=30))
+        await asyncio.sleep(0.1)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+
 async def test_the_lock_is_the_native_engines(folder: Path) -> None:
     folder.mkdir()
     with (folder / "db.lock").open("w") as other:
