@@ -1,36 +1,33 @@
-"""`DB`, a connection to a database, and `Tx`, a transaction on it."""
+"""`DB`, a connection to a database."""
 
 from __future__ import annotations
 
+import os
 import random
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
-from typing import Literal, Self, TypeAlias, TypeVar
+from typing import Self, TypeVar
 
 import anyio
+import anyio.to_thread
 
+from aiostoolap.backup import Backup
 from aiostoolap.core import protocol
 from aiostoolap.core.executor import Executor
 from aiostoolap.errors import (
     ClosedError,
     EngineLostError,
-    Error,
     NotSupportedError,
     ProgrammingError,
-    TransactionAbortedError,
     TransactionConflictError,
 )
 from aiostoolap.session import Session
+from aiostoolap.transaction import ISOLATIONS, Isolation, Tx
 from aiostoolap.verbs import Settings
 
-__all__ = ["DB", "Isolation", "Tx"]
-
-Isolation: TypeAlias = Literal["read committed", "snapshot"]
-"""What a transaction sees: what others commit meanwhile, or the database as it was when the transaction began."""
-
-_ISOLATIONS = ("read committed", "snapshot")
+__all__ = ["DB"]
 
 T = TypeVar("T")
 
@@ -91,8 +88,8 @@ class DB(Session):
             ProgrammingError: the isolation is unknown.
             ClosedError: the connection is closed.
         """
-        if isolation is not None and isolation not in _ISOLATIONS:
-            raise ProgrammingError(f"isolation is one of {', '.join(_ISOLATIONS)}, not {isolation!r}")
+        if isolation is not None and isolation not in ISOLATIONS:
+            raise ProgrammingError(f"isolation is one of {', '.join(ISOLATIONS)}, not {isolation!r}")
         body = await self._executor.submit(protocol.begin(self._connection(), isolation))
         return Tx(self._executor, self._settings, protocol.handle(body))
 
@@ -216,6 +213,34 @@ class DB(Session):
         await self._maintain("checkpoint")
         await self._maintain("snapshot")
 
+    async def backup(self, path: str | os.PathLike[str]) -> None:
+        """Makes a copy of a file database, which is one itself, as it is at the end of this call.
+
+        Other calls go on while most of it is copied. While the rest is, which is what has changed in the last seconds,
+        they wait.
+
+        Args:
+            path: the copy's directory, which must not exist yet; it appears when it is complete.
+
+        Raises:
+            NotSupportedError: the database is in memory.
+            InterfaceError: the directory exists, or lies within the database.
+            OperationalError: the copy cannot be written, or a step of the checkpoint before it failed.
+            ClosedError: the connection is closed.
+        """
+        connection = self._connection()
+        if self._hold is None:
+            raise NotSupportedError("an in-memory database has no files to copy")
+        backup = Backup(self._hold.folder, path)
+        try:
+            await self.checkpoint()
+            await anyio.to_thread.run_sync(backup.prepare)
+            await self._executor.submit(protocol.maintain(connection, "checkpoint", after=backup.finish))
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(backup.discard)
+            raise
+
     async def restore(self, timestamp: str | None = None) -> str:
         """Replaces the database's content by that of a snapshot.
 
@@ -258,116 +283,3 @@ class DB(Session):
         if handle is not None and self._executor.is_open:
             self._executor.post(protocol.close(handle, self._hold))
             warnings.warn("a connection was not closed", ResourceWarning, stacklevel=2, source=self)
-
-
-class Tx(Session):
-    """A transaction. Many may be open at once; tasks may share one, whose statements run one after another.
-
-    A statement that is cancelled or runs out of memory leaves it aborted: only rollback is possible then. In
-    `async with` it is committed at the end, or rolled back if an exception leaves the block.
-    """
-
-    def __init__(self, executor: Executor, settings: Settings, handle: protocol.Handle) -> None:
-        self._executor = executor
-        self._settings = settings
-        self._handle: protocol.Handle | None = handle
-        self._savepoints = 0
-
-    async def commit(self) -> None:
-        """Makes the changes permanent and visible to others.
-
-        Raises:
-            TransactionConflictError: another transaction changed the same rows first; nothing was changed.
-            IntegrityError: another transaction committed the same unique value first; nothing was changed.
-            TransactionAbortedError: a statement of it was stopped; roll it back.
-            OperationalError: the log could not be written; nothing was changed.
-            ClosedError: it has ended already.
-        """
-        await self._end(protocol.commit(self._connection()))
-
-    async def rollback(self) -> None:
-        """Undoes the changes.
-
-        Raises:
-            ClosedError: it has ended already.
-        """
-        with anyio.CancelScope(shield=True):
-            await self._end(protocol.rollback(self._connection()))
-
-    @asynccontextmanager
-    async def savepoint(self) -> AsyncIterator[None]:
-        """A part of the transaction as a block, which alone is undone if an exception leaves it.
-
-        Raises:
-            TransactionAbortedError: a statement of the transaction was stopped.
-            ClosedError: the transaction has ended.
-        """
-        self._savepoints += 1
-        name = f"aiostoolap_{self._savepoints}"
-        await self._executor.submit(protocol.savepoint(self._connection(), "create", name))
-        try:
-            yield
-        except BaseException:
-            # An aborted transaction has lost its savepoints with all the rest.
-            with anyio.CancelScope(shield=True), suppress(TransactionAbortedError, ClosedError):
-                await self._executor.submit(protocol.savepoint(self._connection(), "rollback", name))
-                await self._executor.submit(protocol.savepoint(self._connection(), "release", name))
-            raise
-        await self._executor.submit(protocol.savepoint(self._connection(), "release", name))
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it has neither been committed nor rolled back."""
-        return self._handle is not None
-
-    def _connection(self) -> protocol.Handle:
-        if self._handle is None:
-            raise ClosedError("the transaction has ended")
-        return self._handle
-
-    async def _end(self, request: protocol.Request) -> None:
-        try:
-            await self._executor.submit(request)
-        except TransactionAbortedError:
-            raise  # It can still be rolled back.
-        except Error:
-            self._release()  # It failed to commit, or COMMIT as SQL or its connection's end was before.
-            raise
-        self._handle = None  # The engine has given it back.
-
-    def _release(self) -> None:
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            self._executor.post(protocol.close(handle))
-
-    @asynccontextmanager
-    async def _atomic(self) -> AsyncIterator[protocol.Handle]:
-        async with self.savepoint():
-            yield self._connection()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._handle is None:
-            return
-        try:
-            if error is not None:
-                with suppress(ClosedError, EngineLostError):  # It is rolled back by that.
-                    await self.rollback()
-            else:
-                await self.commit()
-        except ClosedError as failure:
-            if failure.code != "transaction_ended":  # By COMMIT or ROLLBACK as SQL.
-                raise
-        finally:
-            self._release()
-
-    def __del__(self) -> None:
-        handle = getattr(self, "_handle", None)
-        if handle is not None and self._executor.is_open:
-            self._executor.post(protocol.close(handle))
-            message = "a transaction was neither committed nor rolled back"
-            warnings.warn(message, ResourceWarning, stacklevel=2, source=self)

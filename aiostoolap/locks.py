@@ -64,7 +64,8 @@ class Locks:
 
     def hold(self, folder: PurePosixPath) -> Hold:
         """What a connection to a directory holds."""
-        return Hold(lambda: self.acquire(folder), lambda: self.release(folder))
+        path = Path() if self._root is None else self._root / folder
+        return Hold(path, lambda: self.acquire(folder), lambda: self.release(folder))
 
     def release(self, folder: PurePosixPath) -> None:
         """Counts one connection less; the last one lets others in."""

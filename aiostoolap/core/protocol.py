@@ -10,6 +10,7 @@ import json as _json
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -78,10 +79,12 @@ class Hold:
     """What a connection holds on the host's side as long as it is open: the lock of its directory.
 
     Args:
+        folder: the directory.
         acquire: called on the engine's thread before the connection is opened.
         release: called there after it is closed, or could not be opened.
     """
 
+    folder: Path
     acquire: Callable[[], None]
     release: Callable[[], None]
 
@@ -214,9 +217,11 @@ def savepoint(transaction: Handle, action: Literal["create", "release", "rollbac
     return Request(_encode((13, transaction, ("create", "release", "rollback").index(action), name)))
 
 
-def maintain(connection: Handle, task: str, argument: str | None = None) -> Request:
+def maintain(
+    connection: Handle, task: str, argument: str | None = None, after: Callable[[bool], None] | None = None
+) -> Request:
     """A maintenance task for the database of a connection; for all databases if that is 0."""
-    return Request(_encode((14, connection, task, argument)))
+    return Request(_encode((14, connection, task, argument)), after=after)
 
 
 def statistics() -> Request:

@@ -1,0 +1,123 @@
+"""`Backup`: a copy of a database's directory, most of it made while the engine goes on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from aiostoolap.errors import InterfaceError, OperationalError
+
+__all__: list[str] = []
+
+_SETTLED = 2_000_000_000
+"""Nanoseconds after its last change from which on a file's time tells of a further one, whatever the file system."""
+_Version = tuple[int, int, int]
+
+
+class Backup:
+    """A copy of a directory in two steps: `prepare` copies what has been there for a while, `finish` the rest.
+
+    Args:
+        source: the database's directory.
+        target: the copy's, which must not exist yet.
+
+    Raises:
+        InterfaceError: the target exists, or lies within the source.
+    """
+
+    def __init__(self, source: Path, target: str | os.PathLike[str]) -> None:
+        target = Path(target).absolute()
+        if target.exists():
+            raise InterfaceError(f"{target} exists; a backup is a new directory")
+        if target.resolve().is_relative_to(source.resolve()):
+            raise InterfaceError(f"{target} lies within the database; put the backup elsewhere")
+        self._source = source
+        self._target = target
+        self._partial = target.with_name(f".{target.name}.partial")
+        self._copied: dict[Path, _Version] = {}
+
+    def prepare(self) -> None:
+        """Copies the files that have not changed lately; the engine may change any of them meanwhile.
+
+        Raises:
+            OperationalError: the copy cannot be written.
+        """
+        try:
+            shutil.rmtree(self._partial, ignore_errors=True)
+            self._partial.mkdir(parents=True)
+            for file in self._files():
+                try:
+                    version = _version(file)
+                    if version[2] < time.time_ns() - _SETTLED:
+                        self._copy(file)
+                        self._copied[file] = version
+                except FileNotFoundError:
+                    continue  # The engine has removed it.
+        except OSError as error:
+            raise OperationalError(f"the backup cannot be written: {error}") from None
+
+    def finish(self, ready: bool) -> None:
+        """Copies what has changed since, while the engine stands still, and gives the copy its name.
+
+        Args:
+            ready: the engine has written what it had to write.
+
+        Raises:
+            OperationalError: the copy cannot be written.
+        """
+        if not ready:
+            return
+        try:
+            there = set(self._files())
+            for gone in self._copied.keys() - there:
+                self._place(gone).unlink()
+            for file in there:
+                if self._copied.get(file) != _version(file):
+                    self._copy(file)
+            _sync(self._partial)
+            self._partial.rename(self._target)
+            _sync_file(self._target.parent)
+        except OSError as error:
+            raise OperationalError(f"the backup cannot be written: {error}") from None
+
+    def discard(self) -> None:
+        """Removes a copy that was not finished."""
+        shutil.rmtree(self._partial, ignore_errors=True)
+
+    def _files(self) -> Iterator[Path]:
+        for folder, _, names in os.walk(self._source):
+            yield from (Path(folder, name) for name in names if name != "db.lock")
+
+    def _place(self, file: Path) -> Path:
+        return self._partial / file.relative_to(self._source)
+
+    def _copy(self, file: Path) -> None:
+        place = self._place(file)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, place)
+
+
+def _version(file: Path) -> _Version:
+    """What differs when a file is changed or replaced."""
+    status = file.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _sync(folder: Path) -> None:
+    for path, _, names in os.walk(folder):
+        for name in names:
+            _sync_file(Path(path, name))
+        _sync_file(Path(path))
+
+
+def _sync_file(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():
+        return  # Windows has no such thing.
+    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

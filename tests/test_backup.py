@@ -1,0 +1,128 @@
+"""Backups: copies of a database that is in use."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+import aiostoolap
+from aiostoolap import backup
+
+
+async def test_a_backup_is_consistent_while_writes_go_on(folder: Path, tmp_path: Path) -> None:
+    """What was committed before it is there; of what is committed meanwhile, all of a transaction or nothing."""
+    async with aiostoolap.connect(folder, checkpoint_every=0.05) as db:
+        await db.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)")
+        await db.execute("CREATE TABLE old (a INTEGER PRIMARY KEY, b TEXT)")
+        await db.execute_many("INSERT INTO old VALUES (?, ?)", ((n, f"b{n}") for n in range(20_000)))
+        await db.execute("CREATE INDEX by_b ON old (b)")
+        written = 0
+        going = True
+
+        async def write() -> None:
+            nonlocal written
+            while going:
+                n = written + 1
+                async with db.transaction() as tx:
+                    await tx.execute("INSERT INTO t VALUES ($1, 'one')", (n,))
+                    await tx.execute("INSERT INTO t VALUES ($1, 'two')", (-n,))
+                written = n
+
+        writing = asyncio.create_task(write())
+        for round_ in range(3):
+            await asyncio.sleep(0.05)
+            before = written
+            await db.backup(tmp_path / f"copy{round_}")
+            after = written + 1
+            async with aiostoolap.connect(tmp_path / f"copy{round_}") as copy:
+                there = await copy.query("SELECT a FROM t WHERE a > 0 ORDER BY a", into=int)
+                assert there == list(range(1, len(there) + 1))
+                assert before <= len(there) <= after
+                assert await copy.query("SELECT -a FROM t WHERE a < 0 ORDER BY a DESC", into=int) == there
+                assert await copy.query_value("SELECT COUNT(*) FROM old") == 20_000
+                assert await copy.query("SELECT a FROM old WHERE b = 'b777'", into=int) == [777]
+                await copy.execute("DELETE FROM old")
+        going = False
+        await writing
+        assert await db.query_value("SELECT COUNT(*) FROM old") == 20_000
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy0", "copy1", "copy2", "db"]
+
+
+async def test_files_that_have_settled_are_copied_once(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup, "_SETTLED", -1_000_000_000)
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        for table in ("kept", "dropped", "changed"):
+            await db.execute(f"CREATE TABLE {table} (a INTEGER PRIMARY KEY)")
+            await db.execute_many(f"INSERT INTO {table} VALUES (?)", ((n,) for n in range(100)))
+        prepare = backup.Backup.prepare
+
+        def change_after(self: backup.Backup) -> None:
+            prepare(self)
+            asyncio.run_coroutine_threadsafe(change(), loop).result()
+
+        async def change() -> None:
+            await db.execute("DROP TABLE dropped")
+            await db.execute("INSERT INTO changed VALUES (1000)")
+            await db.checkpoint()
+
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(backup.Backup, "prepare", change_after)
+        await db.backup(tmp_path / "copy")
+    async with aiostoolap.connect(tmp_path / "copy") as copy:
+        assert sorted(await copy.query("SHOW TABLES", into=str)) == ["changed", "kept"]
+        assert await copy.query_value("SELECT COUNT(*) FROM changed") == 101
+        assert await copy.query_value("SELECT COUNT(*) FROM kept") == 100
+
+
+async def test_backups_that_cannot_be(folder: Path, tmp_path: Path) -> None:
+    async with aiostoolap.connect() as db:
+        with pytest.raises(aiostoolap.NotSupportedError, match="no files"):
+            await db.backup(tmp_path / "copy")
+    async with aiostoolap.connect(folder) as db:
+        await db.execute("CREATE TABLE t (a INTEGER)")
+        with pytest.raises(aiostoolap.InterfaceError, match="exists"):
+            await db.backup(tmp_path)
+        with pytest.raises(aiostoolap.InterfaceError, match="within"):
+            await db.backup(folder / "copy")
+        (tmp_path / "file").write_text("")
+        with pytest.raises(aiostoolap.OperationalError, match="cannot be written"):
+            await db.backup(tmp_path / "file" / "copy")
+        assert await db.execute("INSERT INTO t VALUES (1)") == 1
+    with pytest.raises(aiostoolap.ClosedError):
+        await db.backup(tmp_path / "copy")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["db", "file"]
+
+
+async def test_a_backup_that_fails_at_the_end(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(28, os.strerror(28))
+
+    async with aiostoolap.connect(folder) as db:
+        await db.execute("CREATE TABLE t (a INTEGER)")
+        monkeypatch.setattr(backup, "_sync_file", fail)
+        with pytest.raises(aiostoolap.OperationalError, match="No space left"):
+            await db.backup(tmp_path / "copy")
+        assert await db.execute("INSERT INTO t VALUES (1)") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["db"]
+
+
+async def test_a_backup_that_is_cancelled_leaves_nothing(folder: Path, tmp_path: Path) -> None:
+    async with aiostoolap.connect(folder) as db:
+        await db.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)")
+        await db.execute_many("INSERT INTO t VALUES (?, ?)", ((n, "x" * 100) for n in range(10_000)))
+        for pause in range(8):
+            copying = asyncio.ensure_future(db.backup(tmp_path / "copy"))
+            await asyncio.sleep(pause / 100)
+            copying.cancel()
+            try:
+                await copying
+            except asyncio.CancelledError:
+                assert not list(tmp_path.glob(".*"))
+            if (tmp_path / "copy").exists():
+                break  # It had come to its end.
+        assert await db.query_value("SELECT COUNT(*) FROM t") == 10_000
