@@ -57,6 +57,7 @@ class Stats:
         hot_rows: rows in memory that no checkpoint has moved to files, over all tables.
         hot_bytes: their size.
         volume_bytes: memory for the tables' files.
+        log_bytes: the size of the largest log among the file databases.
         plans: statements whose plan is kept.
         maintenance: the maintenance tasks that are on, by name.
     """
@@ -72,6 +73,7 @@ class Stats:
     hot_rows: int
     hot_bytes: int
     volume_bytes: int
+    log_bytes: int
     plans: int
     maintenance: Mapping[str, TaskState]
 
@@ -86,7 +88,8 @@ class Engine:
         timeout: seconds for each call that gives no other; None for no limit.
         timestamps: "datetime", aware and in UTC, or "nanoseconds" since 1970.
         json: "object", decoded, or "text".
-        checkpoint_every: seconds between checkpoints on the engine's own timer; None for never. Only with `root`.
+        checkpoint_every: seconds between checkpoints on the engine's own timer; None for never. A log of more than
+            32 MiB does not wait for it. Only with `root`.
         vacuum_every: seconds between VACUUMs; None for never.
         latency: how long the engine's thread waits awake for the next call: "low" 2 ms without a pause and 20 ms more
             now and then, "balanced" 0.2 ms and 2 ms, "power" not at all. Only while calls come faster than that; an
@@ -129,9 +132,10 @@ class Engine:
         self._wasm = None if wasm is None else Path(wasm).absolute()
         self._memory_limit = memory_limit
         self._settings = settings(timeout, timestamps, json, on_statement, slow_statement)
-        self._maintenance = Maintenance(checkpoint_every if root is not None else None, vacuum_every)
         self._executor: Executor | None = None
         self._locks = Locks(self._root)
+        checkpoints = checkpoint_every if root is not None else None
+        self._maintenance = Maintenance(checkpoints, vacuum_every, self._locks.log_bytes)
         self._starters = 0
 
     @property
@@ -179,7 +183,8 @@ class Engine:
         executor = self._running()
         queued = executor.queued
         numbers = protocol.numbers(await executor.submit(protocol.statistics()))
-        return Stats(queued=queued, maintenance=self._maintenance.states(), **numbers)
+        states, log_bytes = self._maintenance.states(), self._locks.log_bytes()
+        return Stats(queued=queued, log_bytes=log_bytes, maintenance=states, **numbers)
 
     async def start(self) -> Self:
         """Starts the thread and loads the engine; `async with` and `await` do it. May be called again.

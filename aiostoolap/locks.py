@@ -67,6 +67,12 @@ class Locks:
         path = Path() if self._root is None else self._root / folder
         return Hold(path, lambda: self.acquire(folder), lambda: self.release(folder))
 
+    def log_bytes(self) -> int:
+        """The size of the largest log among the directories that are locked."""
+        with self._guard:
+            folders = [] if self._root is None else [self._root / folder for folder in self._held]
+        return max((_size(folder / "wal") for folder in folders), default=0)
+
     def release(self, folder: PurePosixPath) -> None:
         """Counts one connection less; the last one lets others in."""
         with self._guard:
@@ -116,6 +122,16 @@ class DirectoryLock:
         if descriptor >= 0:
             with contextlib.suppress(OSError):  # Somebody has closed it for us.
                 os.close(descriptor)
+
+
+def _size(folder: Path) -> int:
+    """The size of the files in a directory, some of which may go meanwhile."""
+    size = 0
+    with contextlib.suppress(FileNotFoundError):
+        for file in folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                size += file.stat().st_size
+    return size
 
 
 def _lock(descriptor: int) -> None:

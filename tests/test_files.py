@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import aiostoolap
-from aiostoolap import Engine
+from aiostoolap import Engine, maintenance
 from aiostoolap.core.runtime import Runtime
 
 WRITER = """
@@ -283,6 +283,29 @@ async def test_maintenance_by_timer(tmp_path: Path) -> None:
             await asyncio.sleep(0.01)
         assert state["checkpoint"].last_error is None
         assert await db.query_value("SELECT COUNT(*) FROM t") == 1_000
+
+
+async def test_a_log_that_grows_does_not_wait_for_the_timer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maintenance, "LOG_LIMIT", 200_000)
+    monkeypatch.setattr(maintenance, "_LOOK_EVERY", 0.01)
+    async with (
+        Engine(tmp_path, checkpoint_every=3600) as engine,
+        await engine.open("file:///data/db") as db,
+        asyncio.timeout(30),
+    ):
+        await db.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)")
+        n = runs = 0
+        most = 0
+        while runs < 5:
+            n += 1
+            await db.execute("INSERT INTO t VALUES ($1, $2)", (n, os.urandom(500).hex()))
+            if n % 20 == 0:
+                stats = await engine.stats()
+                runs = stats.maintenance["checkpoint"].runs
+                most = max(most, stats.log_bytes)
+        assert 100_000 < most < 20_000_000
+        assert await db.query_value("SELECT COUNT(*) FROM t") == n
+        assert (await engine.stats()).log_bytes < most
 
 
 async def test_maintenance_that_fails_backs_off(

@@ -26,8 +26,12 @@ _CLOSE = protocol.close_all()
 class Chores(Protocol):
     """What the thread does on its own between the requests."""
 
-    def due(self) -> float | None:
-        """When there is something to do, on the clock of `time.monotonic`; None for never."""
+    def due(self, *, idle: bool) -> float | None:
+        """When there is something to do, on the clock of `time.monotonic`; None for never.
+
+        Args:
+            idle: no requests come.
+        """
 
     def run(self, submit: Callable[[protocol.Request], ring.Reply]) -> None:
         """Does what is due."""
@@ -75,11 +79,11 @@ class Server:
                 if over:
                     return self._run(_CLOSE)
                 self._rest()
-            if self._chores is not None and self._time_to_chores() == 0:
+            if self._chores is not None and self._time_to_chores(idle=False) == 0:
                 self._chores.run(self._run)
 
     def _serve_ring(self) -> ring.Left:
-        time_left = self._time_to_chores()
+        time_left = self._time_to_chores(idle=False)
         with self._exchange.lock:
             posts, self._exchange.posts = self._exchange.posts, []
             patience, doze = self._pace.begin()
@@ -132,10 +136,10 @@ class Server:
                 request.after(ok)
 
     def _rest(self) -> None:
-        slept = self._exchange.sleep(self._time_to_chores())
+        slept = self._exchange.sleep(self._time_to_chores(idle=True))
         if slept is not None:
             self._pace.slept(slept)
 
-    def _time_to_chores(self) -> float | None:
-        due = self._chores.due() if self._chores is not None else None
+    def _time_to_chores(self, *, idle: bool) -> float | None:
+        due = self._chores.due(idle=idle) if self._chores is not None else None
         return None if due is None else min(max(0.0, due - time.monotonic()), _LONGEST_WAIT)
