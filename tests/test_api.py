@@ -586,23 +586,6 @@ async def test_transaction_that_cannot_be_committed(db: DB) -> None:
     assert await db.query("SELECT id FROM users WHERE name = 'Same'") == [(8,)]
 
 
-async def test_large_keys(db: DB) -> None:
-    """Keys that are equal in their lower 32 bits are not the same, whatever the way to them."""
-    await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, v TEXT)")
-    await db.execute("CREATE INDEX by_a ON t(a)")
-    await db.execute("CREATE INDEX by_v ON t(v)")
-    keys = [base + n for base in (0, 2**32, 2**40, 2**62) for n in range(10)]
-    await db.execute_many("INSERT INTO t VALUES (?, ?, ?)", [(key, key % 3, f"v{key % 2}") for key in keys])
-    assert await db.query("SELECT id FROM t ORDER BY id", into=int) == keys
-    assert await db.query("SELECT id FROM t WHERE id = $1", (2**32 + 5,), into=int) == [2**32 + 5]
-    both = "SELECT id FROM t WHERE a = 1 AND v = 'v1' ORDER BY id"
-    assert await db.query(both, into=int) == [key for key in keys if key % 3 == 1 and key % 2 == 1]
-    either = "SELECT id FROM t WHERE a = 1 OR v = 'v1' ORDER BY id"
-    assert await db.query(either, into=int) == [key for key in keys if key % 3 == 1 or key % 2 == 1]
-    assert await db.execute("DELETE FROM t WHERE id = $1", (2**32 + 5,)) == 1
-    assert await db.query("SELECT id FROM t ORDER BY id", into=int) == [key for key in keys if key != 2**32 + 5]
-
-
 async def test_transaction_block_that_lost_its_connection(engine: Engine) -> None:
     async with await engine.open("memory://shared") as keeper:
         await create_users(keeper)
