@@ -20,7 +20,9 @@ from uuid import UUID
 
 import aiostoolap
 from aiostoolap import DB, Engine, InternalError, Json, Vector
+from aiostoolap.core import protocol
 from tests.containment.grammar import SCHEMA, Grammar, mutated, tokens
+from tests.test_protocol import Host, mutable_requests
 
 LIMIT = 1.0
 """Seconds for each statement."""
@@ -64,8 +66,9 @@ MISNAMED = (
     "foreign key on column ~ references non-existent",
     "scalar subquery returned more than one row",
     "target_volume_rows must be",
+    "type mismatch in column",
 )
-"""Mistakes of the caller that the engine reports as its own."""
+"""Mistakes of the caller, or limits of the engine, that it reports as faults of its own."""
 
 
 _ODD: tuple[Any, ...] = (
@@ -209,6 +212,56 @@ class Fuzz:
                 raise HarmError(f"{sql} fails after {culprit!r}: {error!r}") from error
 
 
+def fuzz_protocol(inputs: int, rng: random.Random) -> Counter[str]:
+    """Runs requests with changed bytes, past the driver; how often each code came back.
+
+    Raises:
+        EngineLostError: one has harmed the engine.
+    """
+    host = Host()
+    codes: Counter[str] = Counter()
+    try:
+        for first in range(0, inputs, 50):
+            db = host.open()
+            for sql in ("CREATE TABLE t (a INTEGER, b TEXT)", "INSERT INTO t VALUES (1, 'x'), (2, 'y')"):
+                host.one(protocol.execute(db, sql, None))
+            requests = mutable_requests(db) + [
+                protocol.execute(db, "INSERT INTO t VALUES ($1, $2)", (1, "x")).body,
+                protocol.query(db, "SELECT * FROM t", None, 1, 1, nanoseconds=False, maps=False).body,
+                protocol.prepare(db, "SELECT a FROM t WHERE a = $1").body,
+                *(protocol.fetch(handle, 10, 100).body for handle in range(db, db + 3)),
+                *(protocol.savepoint(handle, "create", "p").body for handle in range(db, db + 3)),
+                *(protocol.commit(handle).body for handle in range(db, db + 3)),
+                protocol.statistics().body,
+            ]
+            for _ in range(min(50, inputs - first)):
+                (reply,) = host.batch(protocol.Request(changed(rng, rng.choice(requests))))
+                codes["answered" if reply.ok else protocol.failure(reply.body).code] += 1
+            host.one(protocol.set_memory_limit(MEMORY))  # It may have become one of the requests.
+            host.one(protocol.close_all())
+    finally:
+        host.on_thread(host.runtime.close)
+        host.thread.shutdown()
+    return codes
+
+
+def changed(rng: random.Random, body: bytes) -> bytes:
+    """The bytes of a request with some of them changed, doubled or taken out."""
+    changed = bytearray(body)
+    for _ in range(rng.randint(1, 5)):
+        place = rng.randrange(len(changed) + 1)
+        kind = rng.random()
+        if kind < 0.5 and place < len(changed):
+            changed[place] = rng.choice((rng.randrange(256), 0, 0xC0, 0xC1, 0xD3, 0xDB, 0xDD, 0xDF, 0xFF))
+        elif kind < 0.7:
+            changed[place:place] = rng.randbytes(rng.randrange(1, 9))
+        elif kind < 0.9:
+            del changed[place : place + rng.randrange(1, 9)]
+        else:
+            changed[place:place] = changed[:place]
+    return bytes(changed)
+
+
 async def smallest(sql: str, wanted: str) -> str:
     """The statement without the words that its InternalError does not need."""
 
@@ -249,7 +302,9 @@ def main() -> None:
     print(f"seed {given.seed}", flush=True)
     begun = time.perf_counter()
     fuzz = Fuzz(given.seed)
-    asyncio.run(fuzz.run(given.inputs))
+    asyncio.run(fuzz.run(given.inputs - given.inputs // 5))
+    codes = fuzz_protocol(given.inputs // 5, fuzz.rng)
+    print(f"requests with changed bytes: {dict(codes.most_common())}")
     for name, count in fuzz.findings.outcomes.most_common():
         print(f"{count:8} {name}")
     print(f"{given.inputs} inputs in {time.perf_counter() - begun:.0f} s")

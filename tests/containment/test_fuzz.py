@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from tests.containment.fuzz import Fuzz
+import random
+
+from tests.containment.fuzz import Fuzz, fuzz_protocol
 
 
-async def test_every_input_is_answered_or_is_an_error() -> None:
+async def test_every_statement_is_answered_or_is_an_error() -> None:
     fuzz = Fuzz(seed=1)
-    await fuzz.run(20_000)
+    await fuzz.run(16_000)
     assert fuzz.findings.unknown() == {}
     assert fuzz.findings.outcomes["answered"] > 4_000, fuzz.findings.outcomes
+
+
+def test_every_request_is_answered_or_is_an_error() -> None:
+    codes = fuzz_protocol(4_000, random.Random(1))
+    assert codes["answered"] > 100, codes
+    assert codes["protocol"] > 100, codes
