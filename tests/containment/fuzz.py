@@ -225,7 +225,8 @@ def fuzz_protocol(inputs: int, rng: random.Random) -> Counter[str]:
             db = host.open()
             for sql in ("CREATE TABLE t (a INTEGER, b TEXT)", "INSERT INTO t VALUES (1, 'x'), (2, 'y')"):
                 host.one(protocol.execute(db, sql, None))
-            requests = mutable_requests(db) + [
+            requests = [
+                *mutable_requests(db),
                 protocol.execute(db, "INSERT INTO t VALUES ($1, $2)", (1, "x")).body,
                 protocol.query(db, "SELECT * FROM t", None, 1, 1, nanoseconds=False, maps=False).body,
                 protocol.prepare(db, "SELECT a FROM t WHERE a = $1").body,

@@ -1,4 +1,4 @@
-"""`./dev python -m tests.containment.latency`: how long a statement goes on after it was cancelled, for loops of all kinds."""
+"""`./dev python -m tests.containment.latency`: how long statements of all kinds go on after they were cancelled."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from aiostoolap import DB
 MOMENTS = (0.05, 0.3, 1.0, 3.0)
 """Seconds after which statements are cancelled; those that end before are cancelled at parts of their duration."""
 PARTS = (0.3, 0.6, 0.8, 0.9, 0.97)
-PATIENCE = 30.0
+PATIENCE = 100.0
+"""Seconds for all that is done with a case."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def cases() -> list[Case]:
         "SELECT SUM(x) OVER (ORDER BY n ROWS BETWEEN 50000 PRECEDING AND 50000 FOLLOWING) FROM big",
         "SELECT MIN(x) OVER (ORDER BY n ROWS BETWEEN 50000 PRECEDING AND CURRENT ROW) FROM big",
         "SELECT AVG(x) OVER (ORDER BY g RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) FROM big",
-        "SELECT RANK() OVER (PARTITION BY g ORDER BY x), NTILE(7) OVER (ORDER BY s), LAG(x, 9) OVER (ORDER BY n) FROM big",
+        "SELECT RANK() OVER (PARTITION BY g ORDER BY x), NTILE(7) OVER (ORDER BY s) FROM big",
         "SELECT LAST_VALUE(s) OVER (PARTITION BY n % 2 ORDER BY x) FROM big",
         "SELECT g, COUNT(*), SUM(x), MEDIAN(x) FROM big GROUP BY g",
         "SELECT STRING_AGG(s, ',') FROM big",
@@ -73,7 +74,7 @@ def cases() -> list[Case]:
         "SELECT n, s FROM big EXCEPT SELECT n, s FROM big",
         "SELECT s FROM big INTERSECT SELECT s FROM big UNION SELECT s || 'x' FROM big",
         "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r WHERE i < 1000000000) SELECT COUNT(*) FROM r",
-        "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r, big WHERE i < 9 AND big.x < 9) SELECT COUNT(*) FROM r",
+        "WITH RECURSIVE r(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM r, big WHERE i < 9) SELECT MAX(i) FROM r",
         "SELECT COUNT(*) FROM GENERATE_SERIES(1, 1000000000)",
         "SELECT LENGTH(REPEAT('x', 1500000000))",
         "SELECT LENGTH(LPAD('x', 1000000000, 'abc'))",
@@ -108,7 +109,10 @@ def cases() -> list[Case]:
         Case("CREATE UNIQUE INDEX copy_s ON copy(s)", (*full, "DROP INDEX IF EXISTS copy_s ON copy")),
         Case("CREATE INDEX copy_x_s ON copy(x, s)", (*full, "DROP INDEX IF EXISTS copy_x_s ON copy")),
         Case("CREATE INDEX point_p ON point(p) USING HNSW", ("DROP INDEX IF EXISTS point_p ON point",)),
-        Case("ALTER TABLE copy ADD COLUMN k INTEGER DEFAULT 7", (*full, "ALTER TABLE copy DROP COLUMN IF EXISTS k")),
+        Case(
+            "ALTER TABLE wide ADD COLUMN k INTEGER DEFAULT 7",
+            ("DROP TABLE IF EXISTS wide", "CREATE TABLE wide AS SELECT * FROM big"),
+        ),
         Case("ALTER TABLE wide DROP COLUMN x", ("DROP TABLE IF EXISTS wide", "CREATE TABLE wide AS SELECT * FROM big")),
         Case("CREATE TABLE twin AS SELECT * FROM big", ("DROP TABLE IF EXISTS twin",)),
         Case("TRUNCATE TABLE copy", full),
@@ -139,7 +143,7 @@ async def fill(db: DB, rows: int) -> None:
 
 
 async def cancelled_after(db: DB, case: Case, moment: float) -> tuple[float, float] | str:
-    """Runs a statement, cancels it after so many seconds; how long it went on, or how long it took in all; or an error."""
+    """Runs a statement and cancels it after so many seconds; how long it went on, and took in all, or an error."""
     try:
         for sql in case.before:
             await db.execute(sql)
@@ -205,7 +209,7 @@ def main() -> None:
             done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
             said = done.stdout.strip() or done.stderr.strip().splitlines()[-1]
         except subprocess.TimeoutExpired:
-            said = f"{'':4}never  (in {PATIENCE:.0f} s)"
+            said = f"not done in {PATIENCE:.0f} s"
         print(f"{said}  {'[files] ' if case.files else ''}{case.sql[:110]}", flush=True)
 
 
