@@ -49,6 +49,7 @@ PROBES = (
 PANICS = (
     "attempt to divide with overflow",
     "`DateTime + TimeDelta` overflowed",
+    "`DateTime - TimeDelta` overflowed",
     "TimeDelta::days out of bounds",
     "capacity overflow",
     "range start is greater than range end in BTreeMap",
@@ -56,7 +57,7 @@ PANICS = (
 )
 """Faults of the engine that are known: each costs its caller an error, and nobody else anything."""
 MISNAMED = (
-    "Failed to compile PARTITION BY expression",
+    "Failed to (compile|evaluate) PARTITION BY expression",
     "HNSW index requires a VECTOR column",
     "an index already exists on column",
     "cannot create non-unique index",

@@ -117,7 +117,7 @@ def span(rng: random.Random, rows: Rows, most: int) -> tuple[int, int]:
 def insert_rows(rng: random.Random, model: Model) -> Write:
     after = model.clone()
     start = next_id(model.item)
-    count = rng.choice((3, 80, 700))
+    count = rng.choice((3, 80, 250, 700))
     rows = [
         (key, rng.randrange(GROUPS), key, f"n{rng.randrange(NAMES)}", rng.randrange(100) / 4)
         for key in range(start, start + count)
@@ -159,6 +159,25 @@ def update_unique(rng: random.Random, model: Model) -> Write:
         if g < top:
             after.item[key] = (g, -u, f"n{g}", x)
     return Write("UPDATE item SET u = -u, name = 'n' || g WHERE g < $1", after, (top,))
+
+
+def update_each(rng: random.Random, model: Model) -> Write:
+    """Row by row in one request: at most of its moments, some are done and some are not."""
+    after = model.clone()
+    keys = rng.sample(sorted(model.item), min(250, len(model.item)))
+    for key in keys:
+        g, u, _, x = model.item[key]
+        after.item[key] = ((g + 1) % GROUPS, u, "each", x)
+    rows = [(key,) for key in keys]
+    return Write(f"UPDATE item SET g = (g + 1) % {GROUPS}, name = 'each' WHERE id = $1", after, rows=rows)
+
+
+def delete_each(rng: random.Random, model: Model) -> Write:
+    """Row by row, with all that refers to each."""
+    after = model.clone()
+    keys = rng.sample(sorted(model.item), min(100, len(model.item)))
+    after.remove(set(keys))
+    return Write("DELETE FROM item WHERE id = ?", after, rows=[(key,) for key in keys])
 
 
 def delete_items(rng: random.Random, model: Model) -> Write:
@@ -225,7 +244,7 @@ def upsert_rows(rng: random.Random, model: Model) -> Write:
     after = model.clone()
     start = rng.randrange(next_id(model.copy))
     rows = []
-    for key in range(start, start + 300):
+    for key in range(start, start + 250):
         old = after.copy.get(key)
         after.copy[key] = (old[0], f"n{key}", *old[2:]) if old else model.copied(key % GROUPS, "new")
         rows.append((key, key % GROUPS, "new", f"n{key}"))
@@ -293,8 +312,16 @@ def truncate(_: random.Random, model: Model) -> Write:
 
 
 GROWING: tuple[Maker, ...] = (insert_rows, insert_select, insert_children, insert_points, copy_points)
-SHRINKING: tuple[Maker, ...] = (delete_items, delete_children, delete_loose, delete_copies, delete_points)
-CHANGING: tuple[Maker, ...] = (update_groups, update_unique, move_children, upsert, upsert_rows, move_points)
+SHRINKING: tuple[Maker, ...] = (delete_items, delete_each, delete_children, delete_loose, delete_copies, delete_points)
+CHANGING: tuple[Maker, ...] = (
+    update_groups,
+    update_unique,
+    update_each,
+    move_children,
+    upsert,
+    upsert_rows,
+    move_points,
+)
 DEFINITIONS: tuple[Maker, ...] = (change_index, change_columns, truncate)
 
 _SIZES = {"item": (500, 1_500), "child": (200, 1_000), "loose": (200, 700), "copy": (0, 1_500), "point": (50, 400)}
