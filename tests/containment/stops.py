@@ -192,11 +192,14 @@ class Round:
     async def _write(self) -> None:
         before = self._model
         name, write = random_write(self.rng, before)
-        behind = self.kind == "file" and self.rng.random() < 0.1
-        checkpoint = asyncio.create_task(self._db.checkpoint()) if behind else None
-        ended, ran = await self._stop(name, self._call(self._db, write))
-        if checkpoint is not None:
+        if self.kind == "file" and self.rng.random() < 0.1:
+            name = "behind a checkpoint"
+            checkpoint = asyncio.create_task(self._db.checkpoint())
+            await asyncio.sleep(0)
+            ended, ran = await self._stop(name, self._call(self._db, write), queued=True)
             await checkpoint
+        else:
+            ended, ran = await self._stop(name, self._call(self._db, write))
         self._model = await self._settle(self._db, ended, before, write.after)
         self._count(name, self._outcome(ended, ran, self._model is write.after))
         if self._model is before and self.rng.random() < 0.3:
@@ -322,19 +325,25 @@ class Round:
         return lambda timeout: session.execute(write.sql, write.parameters, timeout=timeout)
 
     async def _stop(
-        self, name: str, call: Callable[[float | None], Coroutine[Any, Any, Any]], *, cancel: bool = False
+        self,
+        name: str,
+        call: Callable[[float | None], Coroutine[Any, Any, Any]],
+        *,
+        cancel: bool = False,
+        queued: bool = False,
     ) -> tuple[Ended, bool]:
         """Stops a call at a random moment, in one of two ways; how it ended, and whether all of it has begun."""
         cancel = cancel or self.rng.random() < 0.6
         delay = self.rng.random() * self.spans[name] if name in self.spans else math.inf
         withdrawn = self._ear.withdrawn
         self._note(f"{name}, {'cancelled' if cancel else 'timeout'} after {delay * 1e3:.3f} ms")
-        await self._db.query_value("SELECT 1")  # The thread is awake then, so that the call begins at once.
+        if not queued:
+            await self._db.query_value("SELECT 1")  # The thread is awake then, so that the call begins at once.
         begun = time.perf_counter()
         ended: Ended = "returned"
         try:
             if cancel and delay < math.inf:
-                await self._cancelled(call(None), delay)
+                await self._cancelled(call(None), delay, queued)
             else:
                 await call(min(delay, STALL) or 1e-9)
         except asyncio.CancelledError:
@@ -350,10 +359,10 @@ class Round:
         self._note(ended)
         return ended, self._ear.withdrawn == withdrawn
 
-    async def _cancelled(self, call: Coroutine[Any, Any, Any], delay: float) -> None:
+    async def _cancelled(self, call: Coroutine[Any, Any, Any], delay: float, queued: bool) -> None:
         task = asyncio.create_task(call)
         await asyncio.sleep(0)
-        while not task.done() and not self._ear.has_begun():
+        while not (queued or task.done() or self._ear.has_begun()):
             await asyncio.sleep(0)
         moment = time.perf_counter() + delay
         while not task.done() and time.perf_counter() < moment:

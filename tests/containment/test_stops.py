@@ -23,9 +23,9 @@ async def test_what_a_stop_leaves_behind_is_noticed(tmp_path: Path, monkeypatch:
     """The test above could fail: here, each cancellation leaves one row changed."""
     cancelled = stops.Round._cancelled
 
-    async def leaves_a_row(this: stops.Round, call: Coroutine[Any, Any, Any], delay: float) -> None:
+    async def leaves_a_row(this: stops.Round, call: Coroutine[Any, Any, Any], delay: float, queued: bool) -> None:
         try:
-            await cancelled(this, call, delay)
+            await cancelled(this, call, delay, queued)
         except asyncio.CancelledError:
             await this._db.execute("UPDATE item SET x = x + 1 WHERE id = (SELECT MAX(id) FROM item)")
             raise
