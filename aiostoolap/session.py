@@ -140,7 +140,7 @@ class Session(Verbs):
             ClosedError: the connection is closed, or the transaction has ended.
         """
         request = protocol.script(self._connection(), sql)
-        return protocol.handle(await self._observed(sql, self._submit(request, timeout)))
+        return protocol.handle(await self._run(sql, request, timeout))
 
     async def prepare(self, sql: str, *, timeout: float | None = None) -> Statement:
         """Parses a statement once, to run it often.

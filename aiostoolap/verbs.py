@@ -95,9 +95,13 @@ class Verbs:
         """The text of a statement."""
         return str(target)
 
-    def _observed(self, target: protocol.Target, statement: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
-        observer = self._settings.observer
-        return statement if observer is None else observer.watch(self._sql(target), statement)
+    def _run(
+        self, target: protocol.Target, request: protocol.Request, timeout: float | None
+    ) -> Coroutine[Any, Any, bytes]:
+        """Submits a statement. One call for all of it: this is what each query costs."""
+        settings = self._settings
+        running = self._executor.submit(request, settings.timeout if timeout is None else timeout)
+        return running if settings.observer is None else settings.observer.watch(self._sql(target), running)
 
     def _limit(self, timeout: float | None) -> float | None:
         return self._settings.timeout if timeout is None else timeout
@@ -110,7 +114,7 @@ class Verbs:
 
     async def _execute(self, target: protocol.Target, parameters: Parameters, timeout: float | None) -> int:
         request = protocol.execute(self._connection(), target, adapt(parameters))
-        return protocol.handle(await self._observed(target, self._submit(request, timeout)))
+        return protocol.handle(await self._run(target, request, timeout))
 
     def _query(
         self, target: protocol.Target, parameters: Parameters, into: type[T] | None, timeout: float | None
@@ -123,8 +127,7 @@ class Verbs:
         shape: Shape[Any] = ROWS if into is None else shapes.into(into)
         settings = self._settings
         request = protocol.query_one(self._connection(), target, adapt(parameters), settings.nanoseconds, shape.maps)
-        body = await self._observed(target, self._submit(request, timeout))
-        names, _, _, encoded = protocol.head(body)
+        names, _, _, encoded = protocol.head(await self._run(target, request, timeout))
         rows = shape.reader(settings.decoders, names).read(encoded, 0)
         return rows[0] if rows else None
 
@@ -135,7 +138,8 @@ class Verbs:
         progress: Callable[[int], object] | None,
         timeout: float | None,
     ) -> Coroutine[Any, Any, int]:
-        return self._observed(target, self._execute_batches(target, rows, progress, timeout))
+        running, observer = self._execute_batches(target, rows, progress, timeout), self._settings.observer
+        return running if observer is None else observer.watch(self._sql(target), running)
 
     async def _execute_batches(
         self,
@@ -200,7 +204,7 @@ class _Source:
             nanoseconds=verbs._settings.nanoseconds,
             maps=maps,
         )
-        return await verbs._observed(self._target, verbs._submit(request, self._timeout))
+        return await verbs._run(self._target, request, self._timeout)
 
     async def fetch(self, cursor: int, rows: int) -> bytes:
         return await self._verbs._submit(protocol.fetch(cursor, rows, _CHUNK_BYTES), self._timeout)
