@@ -1,0 +1,84 @@
+"""The judge: sqlite3 answers SQL that both know, and our engine has to agree, but for what `known.py` lists."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from tests.truth import known, ours, rules
+from tests.truth.case import Case, Outcome, Step
+from tests.truth.comparison import Difference, Tally
+from tests.truth.ours import Ours
+
+
+class Judge:
+    """Our engine before sqlite3.
+
+    Args:
+        mine: ours.
+    """
+
+    def __init__(self, mine: Ours) -> None:
+        self._ours = mine
+        self.tally = Tally()
+
+    async def compare(self, case: Case) -> Difference | None:
+        """Runs a case on both; the difference has the statements up to the one that differs."""
+        answers = await self._ours.run(case)
+        for number, (step, mine, theirs) in enumerate(zip(case.steps, answers, verdicts(case), strict=True), 1):
+            self.tally.statements += 1
+            self.tally.errors += bool(mine.code)
+            if agree(step, mine, theirs):
+                continue
+            wrong = known.like(step, mine)
+            if wrong is None:
+                return Difference(replace(case, steps=case.steps[:number]), mine, theirs)
+            self.tally.excuse(wrong.name, step)
+            if not step.reads:
+                self.tally.unseen += len(case.steps) - number
+                break
+        return None
+
+
+def verdicts(case: Case) -> list[Outcome]:
+    """What sqlite3 says of each statement."""
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    try:
+        db.execute("PRAGMA case_sensitive_like = ON")
+        return [_verdict(db, step) for step in case.steps]
+    finally:
+        db.close()
+
+
+def _verdict(db: sqlite3.Connection, step: Step) -> Outcome:
+    try:
+        cursor = db.execute(step.sql)
+    except sqlite3.Error as error:
+        return Outcome(code="error", message=str(error))
+    if cursor.description is None:
+        return Outcome(affected=max(cursor.rowcount, 0))
+    return Outcome(rows=tuple(cursor.fetchall()))
+
+
+def agree(step: Step, mine: Outcome, theirs: Outcome) -> bool:
+    """Whether the answers are the same, but for the names of columns, types of numbers, and the sentences of errors."""
+    if not re.match(r"INSERT|UPDATE|DELETE|SELECT|WITH", step.sql):
+        return True  # A second index on the same columns, for one, is refused.
+    if mine.code or theirs.code:
+        return bool(mine.code) == bool(theirs.code)
+    return rules.same(step, _plain(mine), _plain(theirs))
+
+
+def _plain(outcome: Outcome) -> Outcome:
+    rows = tuple(tuple(float(item) if isinstance(item, int) else item for item in row) for row in outcome.rows)
+    return replace(outcome, columns=(), rows=rows)
+
+
+@asynccontextmanager
+async def opened() -> AsyncIterator[Judge]:
+    """Our engine, and the judge."""
+    async with ours.opened() as mine:
+        yield Judge(mine)

@@ -1,0 +1,245 @@
+"""What the engine, native or not, answers wrongly, each with its smallest case.
+
+A test fails when one is answered rightly: then its entry goes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tests.truth.case import Case, Outcome, Step
+
+TABLES = (
+    "CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT)",
+    "INSERT INTO t VALUES (1, 10, 'x'), (2, 20, 'Y'), (3, NULL, 'z')",
+    "CREATE TABLE u (id INTEGER PRIMARY KEY, c INTEGER)",
+    "INSERT INTO u VALUES (1, 1), (2, 5)",
+)
+INTEGERS = ("CREATE TABLE n (id INTEGER PRIMARY KEY, a INTEGER)", "INSERT INTO n VALUES (1, 11), (2, 21)")
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A wrong answer.
+
+    Attributes:
+        name: what is wrong.
+        setup: what comes before.
+        sql: the statement.
+        right: the rows that are right; None for an error.
+        parameters: for the statement.
+        seen: a pattern by which the judge knows such statements, and leaves them.
+        code: of the error that is wrongly given.
+    """
+
+    name: str
+    setup: Sequence[str]
+    sql: str
+    right: list[tuple[Any, ...]] | None
+    parameters: tuple[Any, ...] = ()
+    seen: str = ""
+    code: str = ""
+
+    @property
+    def case(self) -> Case:
+        """The statements."""
+        return Case(self.name, (*map(Step, self.setup), Step(self.sql, self.parameters)))
+
+    def is_right(self, outcome: Outcome) -> bool:
+        """Whether the answer to the last statement is right."""
+        if self.right is None or outcome.code:
+            return self.right is None and bool(outcome.code)
+        return sorted(outcome.rows, key=repr) == self.right
+
+
+WRONG = (
+    Wrong(
+        "UPDATE puts NULL into a column that is NOT NULL",
+        ("CREATE TABLE n (a INTEGER NOT NULL)", "INSERT INTO n VALUES (1)"),
+        "UPDATE n SET a = NULL",
+        None,
+        seen=r"^UPDATE",
+    ),
+    Wrong(
+        "a parameter within arithmetic is NULL where the result is compared",
+        INTEGERS,
+        "SELECT id FROM n WHERE id > $1 + 1",
+        [(2,)],
+        parameters=(0,),
+    ),
+    Wrong(
+        "a parameter behind a sign is NULL where the result is compared",
+        INTEGERS,
+        "SELECT id FROM n WHERE id > -$1",
+        [(1,), (2,)],
+        parameters=(5,),
+    ),
+    Wrong(
+        "IN with a subquery is an error over a derived table, a view or a CTE",
+        TABLES,
+        "SELECT q.id FROM (SELECT id FROM t) AS q WHERE q.id IN (SELECT c FROM u)",
+        [(1,)],
+        seen=r"IN \(SELECT",
+        code="expression",
+    ),
+    Wrong(
+        "EXISTS in the ON of an outer join is false",
+        TABLES,
+        "SELECT t.id, u.id FROM t LEFT JOIN u ON t.id = u.id AND EXISTS (SELECT 1 FROM u AS w WHERE w.c = t.id)",
+        [(1, 1), (2, None), (3, None)],
+        seen=r" ON .*(EXISTS|\(SELECT)",
+    ),
+    Wrong(
+        "a correlated subquery looks its column up in an index that has it in a later place",
+        (*INTEGERS, "CREATE INDEX x2 ON n (a, id)", "CREATE TABLE m (id INTEGER)", "INSERT INTO m VALUES (1)"),
+        "SELECT id FROM n AS p WHERE NOT EXISTS (SELECT 1 FROM n AS q WHERE p.id = q.id) LIMIT 8",
+        [],
+    ),
+    Wrong(
+        "an aggregate over a join without rows has no row if the condition is constant",
+        TABLES,
+        "SELECT COUNT(*) FROM t JOIN u ON t.id = u.c WHERE FALSE",
+        [(0,)],
+        seen=r"(COUNT|SUM|MIN|MAX|AVG)\(.*JOIN",
+    ),
+    Wrong(
+        "LIKE does not mind capitals where UPPER or LOWER stands before it",
+        TABLES,
+        "SELECT b FROM t WHERE UPPER(b) LIKE 'x%'",
+        [],
+        seen=r"LIKE",
+    ),
+    Wrong(
+        "a column of the result that has the name of another one of the table takes its place in GROUP BY",
+        TABLES,
+        "SELECT a AS id, MIN(id) AS a FROM t GROUP BY id, a",
+        [(10, 1), (20, 2), (None, 3)],
+    ),
+    Wrong(
+        "a column keeps its old name in a CHECK when it is renamed",
+        ("CREATE TABLE n (a INTEGER CHECK (a < 5))", "ALTER TABLE n RENAME COLUMN a TO b"),
+        "INSERT INTO n VALUES (1) RETURNING b",
+        [(1,)],
+        code="internal",
+    ),
+    Wrong(
+        "CREATE TABLE AS takes all columns of an empty result for text",
+        ("CREATE TABLE n (a INTEGER)", "CREATE TABLE m AS SELECT * FROM n", "INSERT INTO m VALUES (1)"),
+        "SELECT a FROM m",
+        [(1,)],
+    ),
+    Wrong(
+        "a table that is not there is no error in a join whose condition is constant",
+        (),
+        "SELECT * FROM a JOIN b ON a.x = b.x WHERE FALSE",
+        None,
+    ),
+    Wrong(
+        "a column of UPDATE's table is not found in a subquery of its WHERE, unless qualified",
+        TABLES,
+        "UPDATE t SET a = 1 WHERE (SELECT COUNT(*) FROM u WHERE b = 'x') > 0 RETURNING id",
+        [(1,)],
+        seen=r"^(UPDATE|DELETE).*\(SELECT",
+        code="column_not_found",
+    ),
+    Wrong(
+        "DISTINCT in the first part of UNION ALL is for the whole",
+        TABLES,
+        "SELECT DISTINCT 1 FROM u UNION ALL SELECT 1 FROM u",
+        [(1,), (1,), (1,)],
+        seen=r"SELECT DISTINCT .* UNION ALL",
+    ),
+    Wrong(
+        "NULL compared with a function of a column is false, so that NOT of it is true",
+        TABLES,
+        "SELECT id FROM t WHERE NULL <> ABS(id)",
+        [],
+        seen=r"NULL (<|>|=)|(<|>|=) NULL",
+    ),
+    Wrong(
+        "DISTINCT, ORDER BY with LIMIT, and windows are passed over in a join of a CTE with itself",
+        TABLES,
+        "WITH w AS (SELECT id AS x FROM u) SELECT DISTINCT 1 FROM w AS p CROSS JOIN w AS q",
+        [(1,)],
+        seen=r"^WITH .*JOIN",
+    ),
+    Wrong(
+        "a correlated subquery beside a condition on an indexed column does not know a column that is not selected",
+        TABLES,
+        "SELECT 'k' FROM t AS p WHERE p.id IN (1, 2) AND NOT EXISTS (SELECT 1 FROM u AS q WHERE p.a = q.id)",
+        [("k",), ("k",)],
+        seen=r"\(SELECT",
+        code="column_not_found",
+    ),
+    Wrong(
+        "a join with a derived table does not know a column that only the WHERE compares with another one",
+        TABLES,
+        "SELECT q.m FROM t AS p JOIN (SELECT id AS m FROM t) AS q ON p.id = q.m WHERE p.a >= p.id",
+        [(1,), (2,)],
+        seen=r"JOIN",
+        code="column_not_found",
+    ),
+    Wrong(
+        "a negative FLOAT loses its sign in a DEFAULT",
+        ("CREATE TABLE n (a INTEGER, b FLOAT DEFAULT -1.5)", "INSERT INTO n (a) VALUES (1)"),
+        "SELECT b FROM n",
+        [(-1.5,)],
+    ),
+    Wrong(
+        "a negative FLOAT loses its sign in a CHECK",
+        ("CREATE TABLE n (a FLOAT CHECK (a > -1.5))",),
+        "INSERT INTO n VALUES (0.5) RETURNING a",
+        [(0.5,)],
+        code="check_violation",
+    ),
+    Wrong(
+        "a negative FLOAT loses its sign in a view",
+        (*INTEGERS, "CREATE VIEW v AS SELECT -1.5 AS r FROM n"),
+        "SELECT r FROM v",
+        [(-1.5,), (-1.5,)],
+    ),
+    Wrong(
+        "EXISTS with a subquery that is not correlated is false over a derived table, a view or a CTE",
+        TABLES,
+        "SELECT q.id FROM (SELECT id FROM u) AS q WHERE EXISTS (SELECT 1 FROM t)",
+        [(1,), (2,)],
+        seen=r"(^WITH|FROM \(|FROM v\d).*EXISTS \(SELECT",
+    ),
+    Wrong(
+        "EXISTS in a CASE of a result's column is false",
+        TABLES,
+        "SELECT CASE WHEN EXISTS (SELECT 1 FROM u WHERE u.c = t.id) THEN 'k' END FROM t",
+        [("k",), (None,), (None,)],
+        seen=r"CASE .*EXISTS \(SELECT",
+    ),
+    Wrong(
+        "a correlated subquery that uses an index does not see the transaction's own rows",
+        ("CREATE TABLE n (id INTEGER PRIMARY KEY)", "BEGIN", "INSERT INTO n VALUES (1)"),
+        "SELECT id, (SELECT COUNT(*) FROM n AS q WHERE p.id = q.id) FROM n AS p",
+        [(1, 1)],
+        seen=r"\(SELECT",
+    ),
+    Wrong(
+        "IN finds a row twice that is named twice, by a unique index",
+        ("CREATE TABLE n (a INTEGER UNIQUE)", "INSERT INTO n VALUES (1)"),
+        "SELECT a FROM n WHERE a IN (1, 1)",
+        [(1,)],
+        seen=r" IN \(",
+    ),
+    Wrong(
+        "a duplicate within one statement of a transaction is found by its commit",
+        ("CREATE TABLE n (a INTEGER UNIQUE)", "BEGIN"),
+        "INSERT INTO n VALUES (1), (1)",
+        None,
+        seen=r"^(INSERT|UPDATE)",
+    ),
+)
+
+
+def like(step: Step, ours: Outcome) -> Wrong | None:
+    """The entry that a wrong answer is like."""
+    found = (each for each in WRONG if each.seen and re.search(each.seen, step.sql) and each.code == ours.code)
+    return next(found, None)

@@ -1,0 +1,272 @@
+"""What two outcomes have in common, and the differences that are meant: one table, by rule, with the reason."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tests.truth.case import Outcome, Step, outermost
+
+CLOSE = 1e-12
+"""Floats may differ by this share: sums run in the order of hashes, and the two have other mathematical libraries."""
+
+NOW = timedelta(minutes=5)
+"""A moment so near is the time of the statement."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Differences that are meant.
+
+    Attributes:
+        name: what it is called in reports.
+        reason: why.
+        matches: whether it is about this statement and these outcomes, which differ.
+    """
+
+    name: str
+    reason: str
+    matches: Callable[[Step, Outcome, Outcome], bool]
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What our layer refuses on purpose; the native engine is not asked then.
+
+    Attributes:
+        name: what it is called in reports.
+        reason: why.
+        code: of our error.
+        message: a pattern for its sentence.
+    """
+
+    name: str
+    reason: str
+    code: str
+    message: str = ""
+
+
+GUARDS = (
+    Guard(
+        "words after the end",
+        "the engine would run what it understands and drop the rest (patch 02)",
+        "syntax_error",
+        "after the end of the statement",
+    ),
+    Guard(
+        "not a statement",
+        "the engine would evaluate it as an expression",
+        "syntax_error",
+        "begins with no known keyword",
+    ),
+    Guard("NUL", "the engine would take it for the end", "syntax_error", "contains a NUL"),
+    Guard("nothing to run", "the engine would say nothing", "no_statement"),
+    Guard(
+        "number of parameters", "the engine would take missing ones for NULL and pass over others", "parameter_count"
+    ),
+    Guard("kinds of parameters", "the engine would mix them up", "syntax_error", "use one kind of parameters"),
+    Guard(
+        "definitions in transactions",
+        "the engine neither logs nor undoes them there",
+        "not_supported",
+        "cannot run inside a transaction",
+    ),
+    Guard("COPY", "it would read files of the sandbox", "not_supported", "COPY is refused"),
+    Guard("MODIFY COLUMN", "the engine would not convert rows", "not_supported", "MODIFY COLUMN is refused"),
+    Guard("SET", "it would change the isolation of the whole engine", "not_supported", "SET is refused"),
+    Guard("stray COMMIT", "the engine would say nothing", "no_transaction"),
+    Guard("BEGIN within a transaction", "the engine would say nothing", "transaction_active"),
+)
+
+
+def guard(outcome: Outcome) -> Guard | None:
+    """The guard that refused the statement."""
+    found = (each for each in GUARDS if outcome.code == each.code and each.message in outcome.message)
+    return next(found, None)
+
+
+def _is_any_order(step: Step, ours: Outcome, native: Outcome) -> bool:
+    """Whether the rows are the same but for the order of those that the ORDER BY leaves equal."""
+    if not step.ordered or not same_rows(ours.rows, native.rows, ordered=False):
+        return False
+    places = _order(step.sql, ours.columns)
+    keys = [tuple(tuple(row[place] for place in places) for row in rows) for rows in (ours.rows, native.rows)]
+    return same_rows(keys[0], keys[1], ordered=True)
+
+
+def _order(sql: str, columns: tuple[str, ...]) -> list[int]:
+    """The places of the columns that the rows are ordered by, as far as they are columns of the result."""
+    names = [column.lower() for column in columns]
+    text = re.split(r"\bORDER\s+BY\b", outermost(sql), flags=re.I)[-1]
+    text = re.split(r"\b(?:LIMIT|OFFSET|FETCH)\b", text, flags=re.I)[0]
+    places = []
+    for term in text.split(","):
+        word = term.split()[0].lower() if term.split() else ""
+        if word.isdigit() and int(word) <= len(names):
+            places.append(int(word) - 1)
+        elif word.split(".")[-1] in names:
+            places.append(names.index(word.split(".")[-1]))
+    return places
+
+
+def _is_any_rows(step: Step, ours: Outcome, native: Outcome) -> bool:
+    """Whether a LIMIT takes some of rows that have no order, or not a whole one."""
+    is_whole = step.ordered and set(_order(step.sql, ours.columns)) == set(range(len(ours.columns)))
+    is_limited = bool(re.search(r"\b(LIMIT|OFFSET|FETCH)\b", step.sql, re.I))
+    return is_limited and not is_whole and len(ours.rows) == len(native.rows) > 0
+
+
+STALE = "stale"
+"""In a new process, the native engine answers as ours: its caches of subqueries know neither databases nor commits."""
+COMPOSITE_INDEX = "composite index"
+"""Without its composite indexes, the native engine answers as ours: a correlated subquery looks its column up in any
+index that has it, also in a later place, whichever comes first in the order of hashes."""
+WRITTEN = "three values, written"
+"""Without the writes that depend on three-valued logic (see `BETTER`), nothing differs."""
+PARAMETERS = "parameters"
+"""With parameters, the native engine answers as ours, and with literals in another way. `known.py` has such cases."""
+
+RULES = (
+    Rule(
+        "any order", "rows of one place in the ORDER BY come in the order of hashes, 32 or 64 bits wide", _is_any_order
+    ),
+    Rule("any rows", "a LIMIT without a whole order takes the first ones in the order of hashes", _is_any_rows),
+    Rule(
+        "any error",
+        "the groups that an INSERT takes come in the order of hashes, so another one can be the first that fails",
+        lambda step, ours, native: (
+            bool(ours.code and native.code) and bool(re.match(r"INSERT .*\bSELECT\b.*\bGROUP BY\b", step.sql, re.S))
+        ),
+    ),
+    Rule("SLEEP", "the module cannot sleep", lambda step, ours, native: bool(re.search(r"\bSLEEP\b", step.sql, re.I))),
+    Rule(
+        "sizes",
+        "what is in memory takes less room with 32 bits",
+        lambda step, ours, native: step.sql.upper().endswith("_STATS") and ours.columns == native.columns,
+    ),
+    Rule(
+        "volatile",
+        "the clock, chance and the build answer differently each time",
+        lambda step, ours, native: (
+            not (ours.code or native.code)
+            and bool(
+                re.search(r"\b(NOW|RANDOM|RAND|UUID|VERSION|CURRENT_\w+|AS OF|EXPLAIN\s+ANALYZE)\b", step.sql, re.I)
+            )
+        ),
+    ),
+)
+
+
+THREE_VALUES = re.compile(r"\bBETWEEN\b|\bNOT( IN)? ?\(")
+
+# Where our engine is right, and the native one is not.
+BETTER = (
+    Rule(
+        "DO NOTHING",
+        "the engine's own commit drops the whole statement, in silence, where another constraint is violated",
+        lambda step, ours, native: ours.code == "unique_violation" and not native.code and "DO NOTHING" in step.sql,
+    ),
+    Rule(
+        "empty range",
+        "patch 07: a range that ends before it begins is empty, and no panic",
+        lambda step, ours, native: not ours.code and native.code == "panic" and "range start" in native.message,
+    ),
+    Rule(
+        "more syntax",
+        "patch 09: lengths of VARCHAR, DESC in indexes, COUNT(ALL x)",
+        lambda step, ours, native: (
+            bool(re.search(r"CHAR\s*\(|\bASC\b|\bDESC\b|\(ALL ", step.sql, re.I)) and "parse error" in native.message
+        ),
+    ),
+    Rule(
+        "three values",
+        "patch 11: NOT, and BETWEEN with NULL, in three-valued logic",
+        lambda step, ours, native: not native.code and bool(THREE_VALUES.search(step.sql)),
+    ),
+    Rule(
+        "joins of a CTE",
+        "patch 14: a subquery in the WHERE of a join with a CTE is evaluated",
+        lambda step, ours, native: (
+            step.sql.startswith("WITH") and not ours.code and "IN over something" in native.message
+        ),
+    ),
+    Rule(
+        "row counts",
+        "patch 12: LIMIT and OFFSET of more than 32 bits",
+        lambda step, ours, native: bool(re.search(r"\b(LIMIT|OFFSET) \d{10}", step.sql, re.I)),
+    ),
+    Rule(
+        "quotes",
+        "patch 16: quotes are kept in views, defaults and checks",
+        lambda step, ours, native: "parse view query" in native.message or step.sql.startswith(("DESC", "SHOW CREATE")),
+    ),
+    Rule(
+        "names",
+        "two columns of one name have values of their own",
+        lambda step, ours, native: len(set(ours.columns)) < len(ours.columns),
+    ),
+    Rule(
+        "unknown columns",
+        "they are errors wherever they stand",
+        lambda step, ours, native: ours.code == "column_not_found" and (not native.code or "Column" in native.message),
+    ),
+    Rule(
+        "columns in use",
+        "a definition is refused that open transactions would not see",
+        lambda step, ours, native: ours.code == "table_in_use" and step.sql.startswith("ALTER"),
+    ),
+)
+
+
+def rule(step: Step, ours: Outcome, native: Outcome) -> Rule | None:
+    """The rule that excuses the difference."""
+    return next((each for each in (*RULES, *BETTER) if each.matches(step, ours, native)), None)
+
+
+def same(step: Step, ours: Outcome, native: Outcome) -> bool:
+    """Whether two outcomes are the same answer."""
+    if ours.code or native.code:
+        return bool(ours.code) == bool(native.code) and same_error(ours, native)
+    if ours.script:
+        return True
+    if (ours.affected, ours.columns) != (native.affected, native.columns):
+        return False
+    return same_rows(ours.rows, native.rows, ordered=step.ordered)
+
+
+def same_error(ours: Outcome, native: Outcome) -> bool:
+    """Whether two errors are of one kind."""
+    if (ours.code == "engine_panic") != (native.code == "panic"):
+        return False
+    return native.code == "panic" or ours.script or ours.kind == native.kind
+
+
+def same_rows(ours: tuple[tuple[Any, ...], ...], native: tuple[tuple[Any, ...], ...], *, ordered: bool) -> bool:
+    """Whether the rows are the same, in order or as a bag."""
+    if len(ours) != len(native):
+        return False
+    if not ordered:
+        if Counter(map(repr, ours)) == Counter(map(repr, native)):
+            return True
+        ours, native = (tuple(sorted(rows, key=_rough)) for rows in (ours, native))
+    return all(len(a) == len(b) and all(map(same_value, a, b)) for a, b in zip(ours, native, strict=True))
+
+
+def _rough(row: tuple[Any, ...]) -> tuple[str, ...]:
+    return tuple(f"{value:.6g}" if isinstance(value, float) else repr(value) for value in row)
+
+
+def same_value(ours: Any, native: Any) -> bool:
+    """Whether two values are of one type and equal."""
+    if isinstance(ours, float) and isinstance(native, float):
+        return math.isclose(ours, native, rel_tol=CLOSE, abs_tol=1e-300) or (math.isnan(ours) and math.isnan(native))
+    if isinstance(ours, datetime) and isinstance(native, datetime):
+        return ours == native or all(abs(datetime.now(UTC) - moment) < NOW for moment in (ours, native))
+    if isinstance(native, list):  # A vector.
+        return list(ours) == native
+    return type(ours) is type(native) and bool(ours == native)

@@ -1,0 +1,85 @@
+"""What the grammar puts together: templates of expressions by type, and values."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+TYPES = {"i": "INTEGER", "t": "TEXT", "f": "FLOAT", "b": "BOOLEAN", "d": "TIMESTAMP", "j": "JSON"}
+COMMON = "itf"
+"""The types that sqlite3 has as well."""
+
+# Templates by what they make; holes are expressions of the types that the letters stand for. In windows, {p} is the
+# partition, and {k} the columns that order the rows wholly.
+_COMMON = {
+    "i": """{i} + {i}; {i} - {i}; {i} * 2; {i} % 7; LENGTH({t}); ABS({i}); COALESCE({i}, {i}); NULLIF({i}, {i}); -({i});
+        CASE WHEN {b} THEN {i} ELSE {i} END; CASE {i} WHEN {i} THEN {i} END""",
+    "t": """{t} || {t}; UPPER({t}); LOWER({t}); TRIM({t}); COALESCE({t}, {t}); CASE WHEN {b} THEN {t} END;
+        REPLACE({t}, 'a', 'bb'); SUBSTR({t}, 2, 3)""",
+    "f": """{f} + {f}; {f} - {i}; {f} * 0.5; COALESCE({f}, {f}); ABS({f}); CASE WHEN {b} THEN {f} ELSE {f} END""",
+    "b": """{i} = {i}; {i} < {i}; {i} >= {i}; {i} <> {i}; {t} = {t}; {t} < {t}; {t} > {t}; {f} < {f}; {f} >= {i};
+        {i} IS NULL; {t} IS NOT NULL; {i} BETWEEN {i} AND {i}; {i} NOT BETWEEN {i} AND {i}; {i} IN ({i}, {i}, {i});
+        {i} NOT IN ({i}, {i}); {t} IN ({t}, {t}); {t} LIKE 'a%'; {t} LIKE '%b_'; {t} NOT LIKE '%a%'; {b} AND {b};
+        {b} AND {b}; {b} OR {b}; {b} OR {b}; NOT {b}; {i} > 3 AND {i} < 50; {i} = 5 OR {t} = 'b'""",
+    "i aggregate": """COUNT(*); COUNT({i}); COUNT(DISTINCT {t}); SUM({i}); MIN({i}); MAX({i});
+        SUM(CASE WHEN {b} THEN 1 ELSE 0 END)""",
+    "f aggregate": "AVG({i}); SUM({f}); MIN({f}); MAX({f})",
+    "t aggregate": "MIN({t}); MAX({t})",
+    "b aggregate": "COUNT(*) > 2",
+    "window": """ROW_NUMBER() OVER ({p} ORDER BY {k}); SUM({i}) OVER ({p} ORDER BY {k}); COUNT(*) OVER ({p});
+        MAX({i}) OVER ({p}); LAG({i}) OVER ({p} ORDER BY {k}); LEAD({i}, 2) OVER ({p} ORDER BY {k});
+        NTILE(3) OVER ({p} ORDER BY {k});
+        FIRST_VALUE({i}) OVER ({p} ORDER BY {k});
+        SUM({i}) OVER ({p} ORDER BY {k} ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING)""",
+}
+_MORE = {
+    "i": """{i} * {i}; {i} / {i}; {i} % {i}; CAST({f} AS INTEGER); CAST({t} AS INTEGER); EXTRACT(YEAR FROM {d});
+        {i} & {i}; SIGN({i}); GREATEST({i}, {i}); LEAST({i}, {i}); POSITION({t} IN {t}); {i} << 3;
+        JSON_ARRAY_LENGTH({j})""",
+    "t": """LEFT({t}, 2); REVERSE({t}); CONCAT({t}, {i}, {t}); CAST({i} AS TEXT); CAST({d} AS TEXT); LPAD({t}, 5, '*');
+        CAST({f} AS TEXT); JSON_EXTRACT({j}, '$.a'); TYPEOF({j}); CONCAT_WS('-', {t}, {t}); REPEAT({t}, 2);
+        CAST({b} AS TEXT)""",
+    "f": """{f} * {f}; {f} / {f}; ROUND({f}, 2); SQRT({f}); FLOOR({f}); CEIL({f}); CAST({t} AS FLOAT);
+        CAST({i} AS FLOAT); {i} * 1.5; POWER({f}, 2); EXP({f}); LN({f}); SIN({f})""",
+    "b": """{d} < {d}; {d} = {d}; {d} BETWEEN {d} AND {d}; {b} = {b}; {b} IS TRUE; {b} IS NOT FALSE; {t} ILIKE 'A%';
+        {t} REGEXP '^[ab]'; ({i}, {t}) IN (({i}, {t}), ({i}, {t})); {d} IS NULL; {i} = {f}; {i} IS DISTINCT FROM {i};
+        {j} IS NOT NULL""",
+    "d": """COALESCE({d}, {d}); DATE_TRUNC('day', {d}); {d} + INTERVAL '1 day'; {d} - INTERVAL '90 minutes';
+        TIME_TRUNC('1h', {d}); CASE WHEN {b} THEN {d} END; CAST({t} AS TIMESTAMP)""",
+    "j": "COALESCE({j}, {j}); CASE WHEN {b} THEN {j} END",
+    "i aggregate": "SUM(DISTINCT {i}); COUNT({d}); COUNT(*) FILTER (WHERE {b}); BIT_AND({i})",
+    "f aggregate": "AVG({f}); STDDEV({f}); MEDIAN({i}); VAR_POP({f})",
+    "t aggregate": "STRING_AGG({t}, ',' ORDER BY {t}); GROUP_CONCAT({t} ORDER BY {t})",
+    "d aggregate": "MIN({d}); MAX({d})",
+    "b aggregate": "BOOL_AND({b}); BOOL_OR({b})",
+    "j aggregate": "MIN('x')",
+    "window": """RANK() OVER ({p} ORDER BY {i}); DENSE_RANK() OVER ({p} ORDER BY {t}); MIN({i}) OVER ({p} ORDER BY {i});
+        AVG({i}) OVER ({p} ORDER BY {i}); COUNT({t}) OVER ({p} ORDER BY {k} ROWS UNBOUNDED PRECEDING)""",
+}
+
+
+def choices(*, common: bool) -> dict[str, list[str]]:
+    """The templates by what they make: those that sqlite3 answers in the same way, or all."""
+    texts = {key: [_COMMON.get(key, ""), "" if common else _MORE.get(key, "")] for key in {**_COMMON, **_MORE}}
+    return {
+        key: [part.strip() for text in both for part in text.split(";") if part.strip()] for key, both in texts.items()
+    }
+
+
+WORDS = ("a", "b", "ab", "abc", "", "A", "it's", "z z", "10", " b ", "x'y''z", "true", "2024-05-06", "%", "a_b", "ä€")
+"""The last one, sqlite3 does not write in capitals."""
+SMALL = (0, 1, 2, 3, 4, 5, 6, 7, 10, 20, 42, 50, 100, -1, -7)
+BIG = (2**31 - 1, 2**31, 2**32, 2**32 + 5, 2**53 + 1, -(2**53) - 1, 2**62, 2**63 - 1, -(2**63) + 1)
+FLOATS = (0.0, 0.5, 1.0, 2.25, 3.75, 100.125, -1.5)
+"""The last one, the engine takes for another one in views and defaults; see `known.py`."""
+ODD_FLOATS = (0.1, 1e15, -1e-7, 1e300, 123456789.123)
+MOMENTS = tuple(
+    datetime(year, month, day, hour, 30, 15, tzinfo=UTC)
+    for year, month, day, hour in (
+        (2024, 5, 6, 7),
+        (2024, 5, 6, 8),
+        (1999, 12, 31, 23),
+        (1969, 1, 1, 0),
+        (2200, 2, 28, 1),
+    )
+)
+DOCUMENTS = ('{"a": 1}', '{"a": "x", "b": [1, 2]}', "[1, 2, 3]", "[]", "null", '"s"', '{"a": {"b": null}}')
