@@ -199,6 +199,7 @@ _CLASSES: Mapping[str, type[Error]] = {
             "transaction_active",
             "savepoint",
             "parameter_count",
+            "cardinality",
         ),
         ProgrammingError,
     ),

@@ -24,7 +24,7 @@ class Result(list[RowT]):
 
     Attributes:
         columns: the names, in order.
-        rows_affected: how many rows an INSERT, UPDATE or DELETE with RETURNING changed; 0 if they came in pieces.
+        rows_affected: how many rows an INSERT, UPDATE or DELETE with RETURNING changed.
     """
 
     def __init__(self, columns: Sequence[str], rows: list[RowT], rows_affected: int = 0) -> None:
@@ -141,7 +141,7 @@ class Rows(Generic[RowT]):
 
     @property
     def rows_affected(self) -> int:
-        """How many rows an INSERT, UPDATE or DELETE with RETURNING changed; 0 if they come in pieces."""
+        """How many rows an INSERT, UPDATE or DELETE with RETURNING changed."""
         return self._affected
 
     async def open(self) -> None:

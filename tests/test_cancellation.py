@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 
@@ -44,6 +45,71 @@ async def test_a_running_query_is_stopped(big: DB, name: str) -> None:
     assert time.monotonic() - begun < 5
     assert await big.query_value("SELECT COUNT(*) FROM t") == ROWS
     assert await big.query_value("SELECT COUNT(*) FROM copy") == 0
+
+
+BUILDS = {
+    "index": ("CREATE INDEX by_text ON t (b)", "DROP INDEX by_text ON t"),
+    "unique index": ("CREATE UNIQUE INDEX by_two ON t (b, g)", "DROP INDEX by_two ON t"),
+    "table from select": (
+        "CREATE TABLE more AS SELECT a.a, b.b FROM t a JOIN t b ON a.g = b.g WHERE a.a < 200",
+        "DROP TABLE more",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BUILDS)
+async def test_a_definition_is_stopped_or_done(big: DB, name: str) -> None:
+    """Whenever it is stopped, what it makes is there in full, or not at all; then it can be made."""
+    define, undo = BUILDS[name]
+    before = await big.query("SHOW INDEXES FROM t")
+    stopped = 0
+    for step in range(12):
+        task = asyncio.create_task(big.execute(define))
+        await asyncio.sleep(step / 50)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        try:
+            await big.execute(define)
+        except aiostoolap.ProgrammingError:
+            assert step > 0  # It was done before it could be stopped.
+        else:
+            stopped += 1
+        assert await big.query("SELECT a FROM t WHERE b = 'text 777'", into=int) == [777]
+        await big.execute(undo)
+        assert await big.query("SHOW INDEXES FROM t") == before
+        assert await big.execute("UPDATE t SET b = b WHERE a < 100") == 100
+    assert stopped > 0
+
+
+async def test_a_table_from_a_query_keeps_to_the_memory_limit() -> None:
+    async with aiostoolap.connect(memory_limit=64 << 20) as db:
+        await db.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT, g INTEGER)")
+        await db.execute_many("INSERT INTO t VALUES (?, ?, ?)", ((n, f"text {n}", n % 5) for n in range(5_000)))
+        for _ in range(3):
+            with pytest.raises(aiostoolap.MemoryLimitError):
+                await db.execute("CREATE TABLE more AS SELECT a.a, b.b FROM t a JOIN t b ON a.g = b.g")
+            assert await db.query("SHOW TABLES", into=str) == ["t"]
+        await db.execute("CREATE TABLE more AS SELECT a, b FROM t")
+        assert await db.query_value("SELECT COUNT(*) FROM more") == 5_000
+
+
+async def test_what_a_write_returns_comes_at_once(engine: Engine) -> None:
+    """So no timeout comes between the commit and the last of its rows."""
+    async with await engine.open_memory() as db:
+        await db.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)")
+        await db.execute_many("INSERT INTO t VALUES (?, ?)", ((n, "x" * 200) for n in range(5_000)))
+        writing = asyncio.ensure_future(db.query("UPDATE t SET b = b RETURNING *", timeout=30))
+        long = asyncio.create_task(db.query_value("SELECT COUNT(*) FROM t a, t b, t c WHERE a.b < b.b", timeout=0.5))
+        found = await writing
+        assert (len(found), found.rows_affected) == (5_000, 5_000)
+        with pytest.raises(TimeoutError):
+            await long
+        async with db.query("DELETE FROM t RETURNING a") as rows:
+            assert await rows.fetchone() is not None
+            assert (await engine.stats()).cursors == 0
+            assert rows.rows_affected == 5_000
+        assert await db.query_one("INSERT INTO t VALUES (1, 'x'), (2, 'y') RETURNING a") == (1,)
 
 
 async def test_a_queued_call_never_runs(big: DB) -> None:

@@ -71,6 +71,8 @@ CASES: list[tuple[str, type[errors.Error], str, dict[str, str]]] = [
     ("CREATE TABLE users (a INTEGER)", errors.ProgrammingError, "table_exists", {"table": "users"}),
     ("DROP TABLE missing", errors.ProgrammingError, "table_not_found", {"table": "missing"}),
     ("DROP INDEX missing ON users", errors.ProgrammingError, "index_not_found", {"index": "missing"}),
+    ("CREATE INDEX i ON users(name)", errors.ProgrammingError, "index_exists", {}),
+    ("CREATE UNIQUE INDEX i ON users(name)", errors.ProgrammingError, "index_exists", {}),
     ("DROP VIEW missing", errors.ProgrammingError, "view_not_found", {"view": "missing"}),
     ("SELECT missing(1) FROM users", errors.ProgrammingError, "function_not_found", {}),
     ("INSERT INTO users VALUES (2, 'x')", errors.ProgrammingError, "invalid_argument", {}),

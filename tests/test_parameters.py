@@ -47,6 +47,13 @@ QUERIES = [
     "SELECT f * {0.5}, {TRUE}, {NULL} FROM t ORDER BY id",
     "SELECT x + {1} FROM (SELECT a + {1} AS x FROM t) q ORDER BY 1",
     "SELECT MAX(b) || {'it''s {}'} FROM t",
+    "SELECT id FROM t WHERE id > {1} + {1} ORDER BY id",
+    "SELECT id FROM t WHERE {4} - 1 < id ORDER BY id",
+    "SELECT id FROM t WHERE id > -{2} AND id < ({2}) * 2 ORDER BY id",
+    "SELECT id FROM t WHERE a BETWEEN {10} AND {10} + 10 ORDER BY id",
+    "SELECT id FROM t WHERE a / {10} = {1} OR a % {20} = 10 ORDER BY id",
+    "SELECT id FROM t WHERE b LIKE {'x'} || '%' ORDER BY id",
+    "SELECT id FROM t WHERE a > ABS({-15}) ORDER BY id",
 ]
 CHANGES = [
     "INSERT INTO t (id, a, b) VALUES ({9}, {1}, {'n'})",
@@ -58,6 +65,8 @@ CHANGES = [
     "UPDATE t SET a = {0} WHERE a > (SELECT AVG(a) + {1} FROM t)",
     "DELETE FROM t WHERE NOT EXISTS (SELECT 1 FROM u WHERE u.tid = t.id + {1})",
     "DELETE FROM t WHERE a > (SELECT AVG(a) + {1} FROM t)",
+    "UPDATE t SET a = a + {1} WHERE id > {1} + 1",
+    "DELETE FROM t WHERE id < {1} * 3",
     "DELETE FROM t WHERE a < (SELECT COUNT(*) * {10} FROM u WHERE u.tid = t.id)",
     "DELETE FROM t WHERE id IN (SELECT tid FROM u WHERE c = {'e'})",
 ]

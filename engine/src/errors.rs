@@ -132,7 +132,7 @@ fn code(error: &Error) -> &'static str {
 
 /// The crate says some conditions by `Internal` and a sentence. The sentences are those of the version that is pinned.
 fn internal(message: &str) -> &'static str {
-    const STARTS: [(&str, &str); 11] = [
+    const STARTS: [(&str, &str); 18] = [
         ("write conflict", "write_conflict"),
         ("NULL value in non-nullable", "not_null_violation"),
         ("NULL value not allowed", "not_null_violation"),
@@ -140,15 +140,27 @@ fn internal(message: &str) -> &'static str {
         ("AS OF", "not_supported"),
         ("unsupported isolation level", "invalid_argument"),
         ("PRAGMA", "invalid_argument"),
+        ("cannot create non-unique index", "index_exists"),
+        ("cannot create unique index", "index_exists"),
+        ("an index already exists", "index_exists"),
+        ("index already exists", "index_exists"),
+        ("HNSW index", "invalid_argument"),
+        ("target_volume_rows", "invalid_argument"),
+        ("type mismatch in column", "type_conversion"),
         ("Compile error: Column '", "column_not_found"),
         ("CTE column not found", "column_not_found"),
         ("Compile error: Function not found", "function_not_found"),
         ("Compile error", "expression"),
     ];
-    const PARTS: [(&str, &str); 3] = [
+    const PARTS: [(&str, &str); 8] = [
         ("has uncommitted changes from transaction", "write_conflict"),
         ("avepoint", "savepoint"),
         ("os error", "io_error"),
+        ("query must have the same number of columns", "column_count"),
+        ("subquery returned more than one row", "cardinality"),
+        ("references non-existent", "table_not_found"),
+        ("ailed to compile", "expression"),
+        ("ailed to evaluate", "expression"),
     ];
     let start = STARTS.iter().find(|(start, _)| message.starts_with(start));
     let part = || PARTS.iter().find(|(part, _)| message.contains(part));

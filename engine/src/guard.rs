@@ -135,6 +135,11 @@ pub fn stop_asked() -> bool {
     unsafe { STOP.load(Relaxed).read_volatile() == NUMBER.load(Relaxed) }
 }
 
+/// What runs is to come to its end: no stop, and no limit, ends it any more.
+pub fn disarm() {
+    ARMED.store(false, Relaxed);
+}
+
 pub fn set_memory_limit(bytes: usize) {
     LIMIT.store(bytes, Relaxed);
 }

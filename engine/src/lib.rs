@@ -2,14 +2,18 @@
 //!
 //! The host's side of it is described in docs/protocol.md. The files: `ring` (requests come and replies go), `guard`
 //! (stops, the memory limit and panics become errors), `wire` (MessagePack), `sql` (what a statement is before it runs),
-//! `session` (handles, connections, transactions), `requests` (what each request does), `errors` (stable codes), `files`
-//! (fsync).
+//! `names` (whether its columns are there), `references` (foreign keys between transactions), `database`, `connection`
+//! (transactions), `session` (handles), `requests` (what each request does), `errors` (stable codes), `files` (fsync).
 #![feature(alloc_error_hook, core_intrinsics, internal_output_capture, link_llvm_intrinsics, thread_local)]
 #![allow(internal_features)] // Catching our own exception has no stable name.
 
+mod connection;
+mod database;
 mod errors;
 mod files;
 mod guard;
+mod names;
+mod references;
 mod requests;
 mod ring;
 mod session;

@@ -7,11 +7,13 @@ use rustc_hash::FxHashMap;
 use stoolap::core::Result as EngineResult;
 use stoolap::{ExecutionContext, Executor, ParamVec};
 
+use crate::connection::Rows;
+use crate::database::Database;
 use crate::errors::Failure;
 use crate::guard::{self, Fault};
-use crate::session::{Cursor, Database, Debtor, Handle, Object, Rows, Session};
+use crate::session::{Cursor, Debtor, Object, Session, Statement};
 use crate::sql::{self, Kind, Placeholders, Plan, Wide};
-use crate::wire::{self, Parameters, Reader, Style, Writer};
+use crate::wire::{self, Handle, Parameters, Reader, Style, Writer};
 
 type Outcome<T> = Result<T, Failure>;
 
@@ -29,7 +31,7 @@ impl Engine {
     pub fn reply(&mut self, request: &[u8], output: &mut Vec<u8>) -> bool {
         let outcome = match guard::stop_asked() {
             true => Err(Fault::Stopped.into()),
-            false => self.answer(&mut Reader::new(request), &mut Writer::new(output)),
+            false => self.contained(&mut Reader::new(request), &mut Writer::new(output)),
         };
         if let Err(failure) = &outcome {
             output.clear();
@@ -46,6 +48,14 @@ impl Engine {
     /// Makes all commits durable, and returns the databases where that fails.
     pub fn settle(&self) -> Vec<(Debtor, Failure)> {
         self.session.settle()
+    }
+
+    /// A panic where none was expected, too, is the failure of this request alone.
+    fn contained(&mut self, reader: &mut Reader, writer: &mut Writer) -> Outcome<()> {
+        guard::uninterruptible(|| self.answer(reader, writer)).unwrap_or_else(|fault| {
+            self.session.databases().iter().for_each(|database| database.renew());
+            Err(fault.into())
+        })
     }
 
     fn answer(&mut self, reader: &mut Reader, writer: &mut Writer) -> Outcome<()> {
@@ -134,14 +144,17 @@ impl Engine {
         let context = context(&plan, reader)?;
         let limits = Limits::read(reader)?;
         let flags = reader.number()?;
+        let only_first = flags & 4 != 0;
+        // What a write returns comes at once: it is there, and nothing that is left of it can fail any more.
+        let limits = if plan.kind == Kind::Write && !only_first { Limits::NONE } else { limits };
         let style = Style { nanoseconds: flags & 1 != 0, maps: flags & 2 != 0 };
         writer.array(4);
-        let names = writer.open_bytes();
+        let head = writer.open_bytes();
         let start = writer.position();
         let connection = self.session.connection(handle)?;
         let written = connection.execute(&plan, &context, |mut rows| {
-            writer.texts(rows.columns().iter().map(String::as_str));
-            writer.close_bytes(names);
+            writer.texts(names(&rows));
+            writer.close_bytes(head);
             let place = writer.open_number();
             let changed = writer.open_number();
             let (ended, count) = limits.write(&mut rows, style, writer)?;
@@ -150,7 +163,7 @@ impl Engine {
                 affected => affected,
             };
             writer.close_number(changed, affected as u64);
-            Ok((place, (!ended && flags & 4 == 0).then_some(rows)))
+            Ok((place, (!ended && !only_first).then_some(rows)))
         })?;
         match written {
             Some((place, rest)) => {
@@ -160,7 +173,7 @@ impl Engine {
             None => {
                 writer.rewind(start);
                 writer.array(0);
-                writer.close_bytes(names);
+                writer.close_bytes(head);
                 writer.open_number();
                 writer.open_number();
                 writer.array(0);
@@ -194,9 +207,11 @@ impl Engine {
 
     fn prepare(&mut self, reader: &mut Reader, writer: &mut Writer) -> Outcome<()> {
         let connection = reader.handle()?;
-        let plan = self.session.connection(connection)?.database.plan(reader.text()?)?;
+        let database = self.session.connection(connection)?.database.clone();
+        let plan = database.plan(reader.text()?)?;
+        database.effects(&plan)?;
         let placeholders = plan.placeholders.clone();
-        let statement = crate::session::Statement { connection, plan };
+        let statement = Statement { connection, plan };
         writer.array(2);
         writer.number(self.session.add(Object::Statement(statement)));
         match placeholders {
@@ -213,7 +228,7 @@ impl Engine {
             return Err(Failure::new("invalid_argument", message));
         }
         let count = reader.array()?;
-        let affected = self.session.connection(handle)?.run_many(|executor| {
+        let affected = self.session.connection(handle)?.run_many(&plan, |executor| {
             let mut affected = 0;
             let mut row = 0;
             while row < count {
@@ -249,7 +264,7 @@ impl Engine {
         let parts = sql::split(text)?;
         for (index, part) in parts.iter().enumerate() {
             let mut run = || -> Outcome<()> {
-                let plan = sql::plan(part)?;
+                let plan = guard::interruptible(|| sql::plan(part))??;
                 let context = context(&plan, &mut Reader::new(&[0xc0]))?;
                 connection.execute(&plan, &context, |_| Ok(()))?;
                 Ok(())
@@ -366,6 +381,8 @@ struct Limits {
 }
 
 impl Limits {
+    const NONE: Self = Self { rows: u32::MAX, bytes: usize::MAX };
+
     fn read(reader: &mut Reader) -> Outcome<Self> {
         Ok(Self { rows: reader.number()?, bytes: reader.number()? as usize })
     }
@@ -375,7 +392,7 @@ impl Limits {
     fn write(&self, rows: &mut Rows, style: Style, writer: &mut Writer) -> Outcome<(bool, u32)> {
         let array = writer.open_array();
         let start = writer.position();
-        let names = if style.maps { wire::keys(rows.columns()) } else { Vec::new() };
+        let names = if style.maps { wire::keys(names(rows)) } else { Vec::new() };
         let columns = rows.columns().len();
         let mut count = 0;
         let ended = loop {
@@ -400,6 +417,11 @@ impl Limits {
         writer.close_array(array, count);
         Ok((ended, count))
     }
+}
+
+/// The names of a result's columns.
+fn names(rows: &Rows) -> impl ExactSizeIterator<Item = &str> {
+    rows.columns().iter().map(|name| sql::column_name(name))
 }
 
 fn wrong_parameters(plan: &Plan, given: &str) -> Failure {

@@ -234,6 +234,11 @@ impl Ring {
                     false => return Left::Idle,
                 }
             };
+            // What the host wanted before it placed this request comes before it.
+            if load(word!(orders.leave)) != 0 {
+                self.settle(engine);
+                return Left::Busy;
+            }
             let attended = read(word!(slots[slot].request.attended)) != 0;
             if attended || !requests::commits(body(slot)) {
                 self.settle(engine);
@@ -257,7 +262,7 @@ impl Ring {
             }
             served += 1;
             let late = served.is_multiple_of(CLOCK_EVERY) && deadline.is_some_and(|at| Instant::now() > at);
-            if late || load(word!(orders.leave)) != 0 || read(word!(progress.awaited)) > 0 {
+            if late || read(word!(progress.awaited)) > 0 {
                 self.settle(engine);
                 return Left::Busy;
             }

@@ -1,6 +1,6 @@
 //! What a statement is, known before it runs: how many statements a text holds, what kind each is, which parameters it
 //! takes, and whether it nests too deeply for the stack.
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,12 +9,14 @@ use lru::LruCache;
 use stoolap::core::NULL_VALUE;
 use stoolap::parser::ast::{
     AlterTableOperation, BooleanLiteral, CastExpression, Expression, FloatLiteral, IntegerLiteral,
-    NullLiteral, Parameter, Statement, StringLiteral,
+    NullLiteral, Parameter, SelectStatement, Statement, StringLiteral,
 };
 use stoolap::parser::{Lexer, Parser, Token, TokenType};
 use stoolap::{CachedPlanRef, ExecutionContext, SmartString, Value};
 
 use crate::errors::Failure;
+use crate::guard;
+use crate::references::Effect;
 
 /// Beyond this the compiler of expressions wraps its indexes around (u16 operands, one bit of which is taken).
 const MOST_PARAMETERS: usize = 32_767;
@@ -30,6 +32,8 @@ pub enum Kind {
     Write,
     /// Changes tables or the database itself, commits by itself, and cannot be undone by a transaction.
     Definition,
+    /// A definition that does not reach what open transactions have written.
+    Alteration,
     Begin(Option<String>),
     Commit,
     Rollback,
@@ -49,12 +53,18 @@ pub struct Plan {
     sql: Box<str>,
     pub kind: Kind,
     pub placeholders: Placeholders,
-    /// Whether the engine would lose parameters where this statement has them, so that it is parsed with literals.
-    needs_literals: bool,
+    places: Places,
     /// Whether the statement calculates with vectors, so that a list given to it is one.
     pub uses_vectors: bool,
     pub cached: CachedPlanRef,
     wide: OnceCell<Option<Wide>>,
+    pub checked: RefCell<Option<Checked>>,
+}
+
+/// What is known of a statement from the tables, at one state of those.
+pub struct Checked {
+    pub epoch: u64,
+    pub effects: Rc<[Effect]>,
 }
 
 /// An INSERT of one row as one of many rows: the work for a statement is then done once for all of them.
@@ -82,7 +92,7 @@ impl Plans {
         if let Some(plan) = self.0.get(sql) {
             return Ok(plan.clone());
         }
-        let plan = Rc::new(plan(sql)?);
+        let plan = Rc::new(guard::interruptible(|| plan(sql))??);
         self.0.put(sql.into(), plan.clone());
         Ok(plan)
     }
@@ -106,9 +116,18 @@ impl Plan {
         self.wide.get_or_init(|| widen(self)).as_ref()
     }
 
+    /// Whether all but its last step changes nothing, and the engine says when that begins.
+    pub fn is_built_aside(&self) -> bool {
+        match &*self.cached.statement {
+            Statement::CreateIndex(_) => true,
+            Statement::CreateTable(table) => table.as_select.is_some(),
+            _ => false,
+        }
+    }
+
     /// What to execute with these parameters.
     pub fn bound(&self, context: &ExecutionContext) -> Result<CachedPlanRef, Failure> {
-        if !self.needs_literals {
+        if !self.places.need_literals(context) {
             return Ok(self.cached.clone());
         }
         let values = context.clone();
@@ -137,7 +156,7 @@ fn widen(plan: &Plan) -> Option<Wide> {
         && !insert.on_duplicate
         && !insert.do_nothing
         && insert.returning.is_empty()
-        && !plan.needs_literals
+        && !plan.places.beyond
         && values.iter().all(is_plain);
     let rows = WIDE_ROWS.min(MOST_PARAMETERS / taken);
     if !plain || rows < 2 {
@@ -220,10 +239,10 @@ fn literal(value: &Value, token: &Token) -> Expression {
 /// Parses a text that holds one statement.
 pub fn plan(sql: &str) -> Result<Plan, Failure> {
     refuse_nul(sql)?;
-    let Scan { placeholders, uses_vectors, needs_literals } = scan(sql)?;
+    let Scan { placeholders, uses_vectors, places } = scan(sql)?;
     let program = Parser::new(sql).parse_program().map_err(|errors| syntax(errors.to_string()))?;
     let mut statements = program.statements;
-    let statement = match statements.len() {
+    let mut statement = match statements.len() {
         1 => statements.remove(0),
         0 => return Err(Failure::new("no_statement", "the SQL contains no statement")),
         more => {
@@ -232,13 +251,44 @@ pub fn plan(sql: &str) -> Result<Plan, Failure> {
         }
     };
     let kind = kind(&statement)?;
+    if let Statement::Select(select) = &mut statement {
+        tell_apart(select);
+    }
     let (has_params, param_count) = match &placeholders {
         Placeholders::Positional(count) => (*count > 0, *count),
         Placeholders::Named(_) => (true, 0),
     };
     let cached = cached(statement, has_params, param_count);
-    let wide = OnceCell::new();
-    Ok(Plan { sql: sql.into(), kind, placeholders, needs_literals, uses_vectors, cached, wide })
+    let (wide, checked) = Default::default();
+    Ok(Plan { sql: sql.into(), kind, placeholders, places, uses_vectors, cached, wide, checked })
+}
+
+/// Between a name and a number that tells it from others.
+const NUMBER: char = '\u{1}';
+
+/// The engine finds the values of some columns by name, so those of a result get different ones.
+fn tell_apart(select: &mut SelectStatement) {
+    let mut seen: Vec<SmartString> = Vec::new();
+    for (index, column) in select.columns.iter_mut().enumerate() {
+        let name = match column {
+            Expression::Aliased(aliased) => &mut aliased.alias,
+            Expression::Identifier(name) => {
+                seen.push(name.value_lower.clone());
+                continue;
+            }
+            _ => continue,
+        };
+        if seen.contains(&name.value_lower) {
+            name.value = SmartString::from_string(format!("{}{NUMBER}{index}", name.value));
+            name.value_lower = name.value.to_lowercase();
+        }
+        seen.push(name.value_lower.clone());
+    }
+}
+
+/// The name of a column of a result, as the statement has it.
+pub fn column_name(name: &str) -> &str {
+    name.split(NUMBER).next().unwrap_or(name)
 }
 
 /// The engine would take what stands before it for the whole text.
@@ -266,11 +316,11 @@ fn kind(statement: &Statement) -> Result<Kind, Failure> {
             return Err(Failure::new("not_supported", message));
         }
         Statement::Truncate(_)
-        | Statement::CreateTable(_)
         | Statement::DropTable(_)
         | Statement::AlterTable(_)
         | Statement::CreateIndex(_)
-        | Statement::DropIndex(_)
+        | Statement::DropIndex(_) => Kind::Alteration,
+        Statement::CreateTable(_)
         | Statement::CreateView(_)
         | Statement::DropView(_)
         | Statement::Pragma(_)
@@ -300,23 +350,37 @@ fn kind(statement: &Statement) -> Result<Kind, Failure> {
 struct Scan {
     placeholders: Placeholders,
     uses_vectors: bool,
-    needs_literals: bool,
+    places: Places,
 }
 
 /// Follows the words of a statement to where its parameters stand. The engine evaluates them in the WHERE of a plain
-/// SELECT, in LIMIT and OFFSET, and in INSERT, UPDATE and DELETE without a subquery; elsewhere they may be NULL.
+/// SELECT, in LIMIT and OFFSET, and in INSERT, UPDATE and DELETE without a subquery; elsewhere they may be NULL, and in a
+/// WHERE beside a sign as well.
 #[derive(Default)]
 struct Places {
     first: Option<Box<str>>,
     selects: usize,
     plain: bool,
-    beyond: bool,
+    filters: bool,
     closed: bool,
+    after_parameter: bool,
+    after_sign: bool,
+    /// A parameter stands where the engine would lose it.
+    beyond: bool,
+    /// NULL as a bound, and numbers of rows beyond 32 bits, are only seen by the parser.
+    between: bool,
+    limit: bool,
 }
 
 impl Places {
     fn see(&mut self, token: &Token) {
         let word = token.literal.as_str();
+        let parameter = token.token_type == TokenType::Parameter;
+        let sign = matches!(word, "+" | "-" | "*" | "/" | "%");
+        self.beyond |= self.filters && (parameter && self.after_sign || sign && self.after_parameter);
+        if !matches!(word, "(" | ")") {
+            (self.after_parameter, self.after_sign) = (parameter, sign);
+        }
         match token.token_type {
             TokenType::Parameter => self.beyond |= !self.plain,
             TokenType::Keyword => {
@@ -329,8 +393,14 @@ impl Places {
                         self.plain = false;
                     }
                     "INSERT" | "UPDATE" | "DELETE" => self.plain = true,
-                    "WHERE" | "LIMIT" | "OFFSET" => self.plain = true,
-                    "ORDER" | "GROUP" | "HAVING" | "RETURNING" | "WINDOW" => self.plain = false,
+                    "WHERE" => (self.plain, self.filters) = (true, true),
+                    "LIMIT" | "OFFSET" | "FETCH" => {
+                        (self.plain, self.filters, self.limit) = (true, false, true);
+                    }
+                    "ORDER" | "GROUP" | "HAVING" | "RETURNING" | "WINDOW" => {
+                        (self.plain, self.filters) = (false, false);
+                    }
+                    "BETWEEN" => self.between = true,
                     "WITH" | "UNION" | "INTERSECT" | "EXCEPT" | "OVER" | "EXISTS" => self.beyond = true,
                     "IN" => self.beyond |= self.closed,
                     _ => {}
@@ -339,6 +409,18 @@ impl Places {
             _ => {}
         }
         self.closed = word == ")" || self.closed && word == "NOT";
+    }
+
+    /// Whether the statement is to be parsed with literals in place of these parameters.
+    fn need_literals(&self, context: &ExecutionContext) -> bool {
+        let mut values = context.params().iter().chain(context.named_params().values());
+        self.beyond
+            || (self.between || self.limit)
+                && values.any(|value| match value {
+                    Value::Null(_) => self.between,
+                    Value::Integer(number) => self.limit && *number > i32::MAX.into(),
+                    _ => false,
+                })
     }
 }
 
@@ -419,8 +501,8 @@ fn scan(sql: &str) -> Result<Scan, Failure> {
         (0, 0, _) => Placeholders::Named(names),
         _ => return Err(syntax("use one kind of parameters in a statement: ?, $1 or :name")),
     };
-    let has_any = marks + highest + names_count > 0;
-    Ok(Scan { placeholders, uses_vectors, needs_literals: has_any && places.beyond })
+    places.beyond &= marks + highest + names_count > 0;
+    Ok(Scan { placeholders, uses_vectors, places })
 }
 
 fn is_vector_function(name: &str) -> bool {

@@ -22,6 +22,9 @@ const LIST: i8 = 4;
 
 type Read<T> = Result<T, Failure>;
 
+/// What the host calls a connection, a statement or a cursor by.
+pub type Handle = u64;
+
 fn malformed(what: &str) -> Failure {
     Failure::new("protocol", format!("malformed request: {what}"))
 }
@@ -52,7 +55,7 @@ impl<'a> Reader<'a> {
         decode::read_int(&mut self.rest).map_err(|_| malformed("a number of 32 bits was expected"))
     }
 
-    pub fn handle(&mut self) -> Read<u64> {
+    pub fn handle(&mut self) -> Read<Handle> {
         decode::read_int(&mut self.rest).map_err(|_| malformed("a handle was expected"))
     }
 
@@ -223,13 +226,13 @@ pub struct Style {
 }
 
 /// The names of columns as the keys of maps, written.
-pub fn keys(columns: &[String]) -> Vec<Vec<u8>> {
-    let written = |name: &String| {
+pub fn keys<'a>(columns: impl Iterator<Item = &'a str>) -> Vec<Vec<u8>> {
+    let written = |name: &str| {
         let mut key = Vec::new();
         Writer::new(&mut key).text(name);
         key
     };
-    columns.iter().map(written).collect()
+    columns.map(written).collect()
 }
 
 pub struct Writer<'a> {

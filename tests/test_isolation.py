@@ -1,0 +1,171 @@
+"""The classical anomalies, by their names in Berenson et al., "A Critique of ANSI SQL Isolation Levels" (1995), and in
+Adya's thesis (1999): which of them each isolation level has."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, TypeAlias
+
+import pytest
+
+import aiostoolap
+from aiostoolap import DB, Isolation, TransactionConflictError, Tx
+
+BOTH: tuple[Isolation, ...] = ("read committed", "snapshot")
+Begin: TypeAlias = Callable[[], Coroutine[Any, Any, Tx]]
+
+
+@pytest.fixture
+async def db() -> AsyncIterator[DB]:
+    async with aiostoolap.connect() as db:
+        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER)")
+        await db.execute("CREATE INDEX by_value ON t (value)")
+        await db.execute("INSERT INTO t VALUES (1, 10), (2, 20)")
+        yield db
+
+
+async def value(session: DB | Tx, key: int) -> int:
+    found: int = await session.query_value("SELECT value FROM t WHERE id = $1", (key,))
+    return found
+
+
+async def write(session: DB | Tx, key: int, new: int) -> int:
+    return await session.execute("UPDATE t SET value = $2 WHERE id = $1", (key, new))
+
+
+async def everything(db: DB) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in await db.query("SELECT id, value FROM t ORDER BY id")]
+
+
+@pytest.mark.parametrize("isolation", BOTH)
+async def test_dirty_write(db: DB, isolation: Isolation) -> None:
+    """P0, G0: two transactions change a row, and their changes mix."""
+    one, two = await db.begin(isolation), await db.begin(isolation)
+    await write(one, 1, 11)
+    with pytest.raises(TransactionConflictError):
+        await write(two, 1, 12)
+    await two.rollback()
+    await write(one, 2, 21)
+    await one.commit()
+    assert await everything(db) == [(1, 11), (2, 21)]
+
+
+@pytest.mark.parametrize("isolation", BOTH)
+async def test_dirty_read(db: DB, isolation: Isolation) -> None:
+    """P1, G1a and G1b: what is undone later, or changed again, is read."""
+    one, two = await db.begin(isolation), await db.begin(isolation)
+    await write(one, 1, 101)
+    assert await value(two, 1) == await value(db, 1) == 10
+    await write(one, 1, 11)
+    assert await two.query("SELECT id FROM t WHERE value IN (11, 101)") == []
+    await one.rollback()
+    assert await value(two, 1) == 10
+    await two.commit()
+    assert await everything(db) == [(1, 10), (2, 20)]
+
+
+@pytest.mark.parametrize("isolation", BOTH)
+async def test_circular_information_flow(db: DB, isolation: Isolation) -> None:
+    """G1c: each of two transactions reads what the other has written."""
+    one, two = await db.begin(isolation), await db.begin(isolation)
+    await write(one, 1, 11)
+    await write(two, 2, 22)
+    assert (await value(one, 2), await value(two, 1)) == (20, 10)
+    await one.commit()
+    await two.commit()
+
+
+@pytest.mark.parametrize("isolation", BOTH)
+async def test_non_repeatable_read(db: DB, isolation: Isolation) -> None:
+    """P2: a row is read again, and differs."""
+    async with db.transaction(isolation) as tx:
+        assert await value(tx, 1) == 10
+        await write(db, 1, 11)
+        assert await value(tx, 1) == (11 if isolation == "read committed" else 10)
+
+
+@pytest.mark.parametrize("isolation", BOTH)
+async def test_phantoms(db: DB, isolation: Isolation) -> None:
+    """P3, PMP: rows that meet a condition come, and go."""
+    sees_others = isolation == "read committed"
+    async with db.transaction(isolation) as tx:
+        assert await tx.query("SELECT id FROM t WHERE id > 1", into=int) == [2]
+        await db.execute("INSERT INTO t VALUES (3, 30)")
+        assert await tx.query("SELECT id FROM t WHERE id > 1 ORDER BY id", into=int) == ([2, 3] if sees_others else [2])
+        await db.execute("DELETE FROM t WHERE id = 2")
+        assert await tx.query("SELECT id FROM t WHERE id > 1 ORDER BY id", into=int) == ([3] if sees_others else [2])
+        assert await tx.query_value("SELECT COUNT(*) FROM t WHERE id > 1") == 1
+
+
+@pytest.mark.parametrize("isolation", BOTH)
+async def test_read_skew(db: DB, isolation: Isolation) -> None:
+    """A5A, G-single: two rows are read, from before and after another transaction."""
+    async with db.transaction(isolation) as tx:
+        assert await value(tx, 1) == 10
+        async with db.transaction() as other:
+            await write(other, 1, 12)
+            await write(other, 2, 18)
+        assert await value(tx, 2) == (18 if isolation == "read committed" else 20)
+
+
+@pytest.mark.parametrize("isolation", BOTH)
+async def test_lost_update(db: DB, isolation: Isolation) -> None:
+    """P4: two transactions read a row, and each writes what follows from that."""
+    one, two = await db.begin(isolation), await db.begin(isolation)
+    first, second = await value(one, 1), await value(two, 1)
+    await write(one, 1, first + 1)
+    await one.commit()
+    if isolation == "read committed":
+        await write(two, 1, second + 1)
+        await two.commit()
+    else:
+        with pytest.raises(TransactionConflictError):
+            await write(two, 1, second + 1)
+            await two.commit()
+    assert await value(db, 1) == 11
+
+
+@pytest.mark.parametrize("isolation", BOTH)
+async def test_an_update_reads_and_writes_at_once(db: DB, isolation: Isolation) -> None:
+    """P4 within one statement."""
+    one, two = await db.begin(isolation), await db.begin(isolation)
+    await one.execute("UPDATE t SET value = value + 1 WHERE id = 1")
+    await one.commit()
+    if isolation == "read committed":
+        await two.execute("UPDATE t SET value = value + 1 WHERE id = 1")
+        await two.commit()
+        assert await value(db, 1) == 12
+    else:
+        with pytest.raises(TransactionConflictError):
+            await two.execute("UPDATE t SET value = value + 1 WHERE id = 1")
+            await two.commit()
+        assert await value(db, 1) == 11
+
+
+@pytest.mark.parametrize("isolation", BOTH)
+async def test_write_skew(db: DB, isolation: Isolation) -> None:
+    """A5B, G2-item: two transactions read the same rows, and write different ones. Neither level prevents it."""
+    one, two = await db.begin(isolation), await db.begin(isolation)
+    for tx in (one, two):
+        assert await tx.query_value("SELECT SUM(value) FROM t") == 30
+    await write(one, 1, -20)
+    await write(two, 2, -10)
+    await one.commit()
+    await two.commit()
+    assert await everything(db) == [(1, -20), (2, -10)]
+
+
+@pytest.mark.parametrize("isolation", BOTH)
+async def test_the_same_new_key(db: DB, isolation: Isolation) -> None:
+    """Of two transactions that add a row with the same key, one does not commit."""
+    one, two = await db.begin(isolation), await db.begin(isolation)
+    await one.execute("INSERT INTO t VALUES (5, 1)")
+    with pytest.raises((TransactionConflictError, aiostoolap.UniqueViolationError)):  # either of the two
+        await two.execute("INSERT INTO t VALUES (5, 2)")
+        await one.commit()
+        await two.commit()
+    if one.is_open:
+        await one.commit()
+    if two.is_open:
+        await two.rollback()
+    assert await value(db, 5) == 1
