@@ -127,8 +127,6 @@ def adapt(parameters: Parameters) -> Parameters:
         raise DataError(
             f"parameters are a sequence or a mapping, not {type(parameters).__name__}: write (value,) for a single one"
         )
-    if _PLAIN.issuperset(map(type, parameters)):
-        return parameters
     return [_value(value, index) for index, value in enumerate(parameters, 1)]
 
 
