@@ -52,24 +52,9 @@ PANICS = (
     "`DateTime - TimeDelta` overflowed",
     "TimeDelta::days out of bounds",
     "capacity overflow",
-    "range start is greater than range end in BTreeMap",
     "slice index starts at ~ but ends at ~",
 )
 """Faults of the engine that are known: each costs its caller an error, and nobody else anything."""
-MISNAMED = (
-    "Failed to (compile|evaluate) PARTITION BY expression",
-    "HNSW index requires a VECTOR column",
-    "an index already exists on column",
-    "cannot create non-unique index",
-    "cannot create unique index",
-    "each (EXCEPT|INTERSECT|UNION) query must have the same number",
-    "failed to compile ON CONFLICT update expression",
-    "foreign key on column ~ references non-existent",
-    "scalar subquery returned more than one row",
-    "target_volume_rows must be",
-    "type mismatch in column",
-)
-"""Mistakes of the caller, or limits of the engine, that it reports as faults of its own."""
 
 
 _ODD: tuple[Any, ...] = (
@@ -96,7 +81,7 @@ class Findings:
 
     def unknown(self) -> dict[str, str]:
         """Those of `internal` that nobody has looked at."""
-        known = re.compile("|".join((*map(re.escape, PANICS), *MISNAMED)))
+        known = re.compile("|".join(map(re.escape, PANICS)))
         return {text: sql for text, sql in self.internal.items() if not known.search(text)}
 
 

@@ -13,12 +13,14 @@ import pytest
 from tests.containment import stops
 
 
+@pytest.mark.timeout(900)
 async def test_a_write_that_is_stopped_leaves_nothing_behind(tmp_path: Path) -> None:
     tally = await stops.run(100, random.randrange(1_000_000), tmp_path)
     assert tally.hits >= 100
     assert tally["neighbours found"] > 0.9 * tally["neighbours"]
 
 
+@pytest.mark.timeout(900)
 async def test_what_a_stop_leaves_behind_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The test above could fail: here, each cancellation leaves one row changed."""
     cancelled = stops.Round._cancelled
