@@ -48,6 +48,7 @@ PROBES = (
 
 PANICS = (
     "attempt to divide with overflow",
+    "attempt to calculate the remainder with overflow",
     "`DateTime + TimeDelta` overflowed",
     "`DateTime - TimeDelta` overflowed",
     "TimeDelta::days out of bounds",
