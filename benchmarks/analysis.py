@@ -36,6 +36,12 @@ class Table:
     rows: list[tuple[Any, ...]]
     index: Sequence[str] = ()
 
+    @property
+    def rewrite(self) -> str:
+        """A statement that writes a value again which is there already."""
+        columns = [column.split()[0] for column in self.columns.split(", ")]
+        return f"UPDATE {self.name} SET {columns[-1]} = {columns[-1]} WHERE {columns[0]} = {self.rows[0][0]}"
+
 
 class Analysis:
     """Queries over tables.
@@ -83,10 +89,20 @@ class Analysis:
         for who, answer in answers.items():
             if judge is not None and (difference := differ(judge, answer)):
                 out[who] = f"its answer is not DuckDB's: {difference}"
-        turns = {who: functools.partial(_ask, peer, name, sql) for who, peer in found.peers.items() if who not in out}
+        turns = {
+            who: functools.partial(self._ask, peer, name, sql) for who, peer in found.peers.items() if who not in out
+        }
         # What is slow needs no repetition to be seen.
         enough = max(1, min(rounds, int(_ENOUGH / first)))
         self.lines += await race(turns, enough, Unit.SECONDS, notes=out, warm=False)
+
+    async def _ask(self, peer: Peer, name: str, sql: str) -> Mapping[str, float]:
+        # The native engine keeps the results of subqueries until their tables are written to.
+        for table in self._tables:
+            await peer.execute(table.rewrite)
+        begun = time.perf_counter()
+        await peer.rows(sql)
+        return {name: time.perf_counter() - begun}
 
     def _sum_up(self) -> None:
         for who in (NATIVE.name, DUCKDB.name):
@@ -105,14 +121,13 @@ def analyse(plan: Plan, section: Section, tables: Sequence[Table], queries: Mapp
     begun = time.perf_counter()
     plan.on("asyncio", functools.partial(analysis.run, plan.rounds))
     section.lines += analysis.lines
-    section.remarks += [*analysis.remarks, f"All of it took {show(time.perf_counter() - begun, Unit.SECONDS)}."]
+    section.remarks += [
+        "Each query follows a write to every table, which is not measured: the native engine would else answer "
+        "subqueries with what it has kept of them.",
+        *analysis.remarks,
+        f"All of it took {show(time.perf_counter() - begun, Unit.SECONDS)}.",
+    ]
     return section
-
-
-async def _ask(peer: Peer, name: str, sql: str) -> Mapping[str, float]:
-    begun = time.perf_counter()
-    await peer.rows(sql)
-    return {name: time.perf_counter() - begun}
 
 
 def _order(row: tuple[Any, ...]) -> tuple[str, ...]:
