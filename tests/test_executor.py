@@ -228,6 +228,10 @@ async def test_a_lost_instance_says_so(db: DB, monkeypatch: pytest.MonkeyPatch) 
         raise aiostoolap.EngineLostError("the engine's instance is gone: wasm trap")
 
     monkeypatch.setattr(Runtime, "serve", trap)  # No SQL is known that traps.
+    with pytest.raises(aiostoolap.EngineLostError, match="gone"):
+        while True:
+            await db.query("SELECT 1")  # Until the thread has left the `serve` that it may be in.
+            await asyncio.sleep(0.01)
     for _ in range(100):
         with pytest.raises(aiostoolap.EngineLostError, match="gone"):
             await db.query("SELECT 1")
