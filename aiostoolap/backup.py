@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from aiostoolap.errors import InterfaceError, OperationalError
@@ -45,19 +46,15 @@ class Backup:
         Raises:
             OperationalError: the copy cannot be written.
         """
-        try:
-            shutil.rmtree(self._partial, ignore_errors=True)
+        self.discard()
+        with _writing():
             self._partial.mkdir(parents=True)
             for file in self._files():
-                try:
+                with suppress(FileNotFoundError):  # The engine has removed it.
                     version = _version(file)
                     if version[2] < time.time_ns() - _SETTLED:
                         self._copy(file)
                         self._copied[file] = version
-                except FileNotFoundError:
-                    continue  # The engine has removed it.
-        except OSError as error:
-            raise OperationalError(f"the backup cannot be written: {error}") from None
 
     def finish(self, ready: bool) -> None:
         """Copies what has changed since, while the engine stands still, and gives the copy its name.
@@ -70,7 +67,7 @@ class Backup:
         """
         if not ready:
             return
-        try:
+        with _writing():
             there = set(self._files())
             for gone in self._copied.keys() - there:
                 self._place(gone).unlink()
@@ -80,8 +77,6 @@ class Backup:
             _sync(self._partial)
             self._partial.rename(self._target)
             _sync_file(self._target.parent)
-        except OSError as error:
-            raise OperationalError(f"the backup cannot be written: {error}") from None
 
     def discard(self) -> None:
         """Removes a copy that was not finished."""
@@ -98,6 +93,14 @@ class Backup:
         place = self._place(file)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, place)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OperationalError(f"the backup cannot be written: {error}") from None
 
 
 def _version(file: Path) -> _Version:

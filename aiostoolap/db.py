@@ -128,14 +128,16 @@ class DB(Session):
         if attempts < 1:
             raise ProgrammingError(f"attempts is at least 1, not {attempts}")
         pause = 0.001
-        for _ in range(attempts - 1):
-            with suppress(TransactionConflictError):
+        while True:
+            try:
                 async with self.transaction(isolation) as tx:
                     return await body(tx)
+            except TransactionConflictError:
+                attempts -= 1
+                if not attempts:
+                    raise
             await anyio.sleep(random.uniform(0, pause))
             pause = min(2 * pause, _LONGEST_PAUSE)
-        async with self.transaction(isolation) as tx:
-            return await body(tx)
 
     async def clone(self) -> DB:
         """Another connection to the same database, closed on its own; the database closes with the last one.
@@ -233,7 +235,6 @@ class DB(Session):
             raise NotSupportedError("an in-memory database has no files to copy")
         backup = Backup(self._hold.folder, path)
         try:
-            await self.checkpoint()
             await anyio.to_thread.run_sync(backup.prepare)
             await self._executor.submit(protocol.maintain(connection, "checkpoint", after=backup.finish))
         except BaseException:
