@@ -10,11 +10,11 @@ import contextlib
 import copy
 import threading
 import time
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 from aiostoolap import errors
-from aiostoolap.core import loops, protocol, ring
+from aiostoolap.core import protocol, ring
 
 Answer = bytes | ring.Reply | errors.Error
 
@@ -40,22 +40,14 @@ class Call:
         "wake",
     )
 
-    def __init__(
-        self,
-        order: int,
-        number: int,
-        request: protocol.Request,
-        slot: int,
-        words: memoryview | None,
-        polled: bool,
-    ) -> None:
+    def __init__(self, order: int, request: protocol.Request, polled: bool) -> None:
         self.order = order
         """The engine serves calls in this order."""
-        self.number = number
+        self.number = 1 + order % _NUMBERS  # 0 is what unused words hold.
         """The same, as the ring says it."""
         self.request = request
-        self.slot: int | None = slot
-        """Its slot in the ring; None when that is free again."""
+        self.slot: int | None = None
+        """Its slot in the ring; None while it waits for one, and when that is free again."""
         self.polled = polled
         """The thread is awake: it pays to look for the reply for a while."""
         self.abandoned = False
@@ -66,6 +58,17 @@ class Call:
         """What came back, if it is not in the ring."""
         self.settled = False
         """It was abandoned, and what it had opened is closed."""
+        self._words: memoryview | None = None
+        self._done = 0
+
+    def place(self, slot: int, words: memoryview | None) -> None:
+        """Says in which slot it is now.
+
+        Args:
+            slot: its place.
+            words: the ring's, if the reply is to be seen there.
+        """
+        self.slot = slot
         self._words = words
         self._done = slot + ring.DONE
 
@@ -100,8 +103,8 @@ class Exchange:
         self._calls: dict[int, Call] = {}
         """By slot."""
         self._order = 0
-        self._room: deque[loops.Waiter] = deque()
-        """Tasks that wait for room; others wait behind them."""
+        self._waiting: OrderedDict[int, Call] = OrderedDict()
+        """Calls that wait for a slot, by their order."""
         self._awake = True
         """The thread looks here before it sleeps."""
         self._bell = threading.Lock()
@@ -118,43 +121,30 @@ class Exchange:
 
     # What tasks do.
 
-    def place(self, request: protocol.Request, *, waited: bool = False) -> Call | None:
-        """Places a request; None if there is no room.
-
-        Args:
-            waited: its task has waited for room; otherwise those who wait come first.
-        """
+    def place(self, request: protocol.Request) -> Call:
+        """Places a request; one for which there is no room waits for it behind the others."""
         with self.lock:
             if self.closing is not None:
                 self.check()
             place = self.ring
             assert place is not None, "submitted before the start"
-            if not place.free or (self._room and not waited):
-                return None
             order = self._order = self._order + 1
-            number = 1 + order % _NUMBERS  # 0 is what unused words hold.
-            slot = place.place(number, request.body, request.before is not None or request.after is not None)
-            polled = self._awake and self.polls
-            words = place.words if self.ordered else None
-            call = self._calls[slot] = Call(order, number, request, slot, words, polled)
-            if not self._awake:
-                self._ring_the_bell()
+            call = Call(order, request, self._awake and self.polls)
+            if place.free and not self._waiting:
+                self._place(place, call)
+            else:
+                self._waiting[order] = call
         return call
 
-    async def wait_for_room(self) -> None:
-        """Waits until there may be room."""
-        waiter = loops.waiter()
-        with self.lock:
-            if self.closing is not None or (not self._room and self.ring is not None and self.ring.free):
-                return
-            self._room.append(waiter)
-        try:
-            await waiter.wait()
-        except BaseException:
-            with self.lock, contextlib.suppress(ValueError):
-                self._room.remove(waiter)
-            self._offer_room()  # It may have been offered to this task.
-            raise
+    def _place(self, place: ring.Ring, call: Call) -> None:
+        request = call.request
+        slot = place.place(call.number, request.body, request.before is not None or request.after is not None)
+        call.place(slot, place.words if self.ordered else None)
+        self._calls[slot] = call
+        if call.wake is not None or call.abandoned:
+            place.expect(slot, call.number)
+        if not self._awake:
+            self._ring_the_bell()
 
     def expect(self, call: Call) -> None:
         """Has the thread see to it that a call is done; `is_done` afterwards says whether it is already."""
@@ -168,9 +158,12 @@ class Exchange:
             self._stop(call)
         with self.lock:
             place, slot = self.ring, call.slot
-            if slot is None or place is None or call.request.keep:
+            if place is None or call.request.keep:
                 return False
-            if not self.ordered or place.has_begun(slot, call.number):
+            if slot is None:
+                if call.answer is not _CANCELLED:
+                    return False
+            elif not self.ordered or place.has_begun(slot, call.number):
                 return False
         self.abandon(call)
         return True
@@ -199,7 +192,7 @@ class Exchange:
 
     def has_much_room(self) -> bool:
         """Whether what is not urgent may be placed."""
-        return not self._room and self.ring is not None and len(self.ring.free) > ring.SLOTS // 2
+        return not self._waiting and self.ring is not None and len(self.ring.free) > ring.SLOTS // 2
 
     def settle(self, call: Call) -> None:
         """Takes the answer to a call that nobody wants, and closes what it has opened."""
@@ -223,18 +216,20 @@ class Exchange:
     def begin_to_end(self, *, stop: bool) -> None:
         """Takes no more requests, and has the thread end; at once if what is there is to be stopped."""
         with self.lock:
-            if self.closing is None:
-                self.closing = errors.ClosedError("the engine is closed")
-                for call in self._calls.values() if stop else ():
-                    self._stop(call)
-                self._call_back()
-                wake_all(self._room)
+            if self.closing is not None:
+                return
+            self.closing = errors.ClosedError("the engine is closed")
+            for call in self._calls.values() if stop else ():
+                self._stop(call)
+            refused = self._refuse_waiting(self.closing)
+            self._call_back()
+        _wake(refused)
 
     @property
     def queued(self) -> int:
         """How many calls wait for their turn."""
         with self.lock:
-            return len(self._room) + (self.ring.queued if self.ring is not None else 0)
+            return len(self._waiting) + (self.ring.queued if self.ring is not None else 0)
 
     # What the thread does.
 
@@ -273,12 +268,10 @@ class Exchange:
                     self._release(call)
                 else:
                     call.answer, call.slot = call.answer or reason, None
+            left += self._refuse_waiting(reason)
             self.ring = None
             self.posts.clear()
-            wake_all(self._room)
-        for call in left:
-            if call.wake is not None:
-                call.wake()
+        _wake(left)
 
     def sleep(self, timeout: float | None) -> float | None:
         """Sleeps until there is something to do.
@@ -305,8 +298,12 @@ class Exchange:
     # Both.
 
     def _stop(self, call: Call) -> None:
-        if call.slot is not None and self.ring is not None and not call.request.keep:
+        if self.ring is None or call.request.keep:
+            return
+        if call.slot is not None:
             self.ring.stop(call.slot, call.number)
+        elif self._waiting.pop(call.order, None):
+            call.answer = _CANCELLED
 
     def _release(self, call: Call) -> None:
         """Takes the answer to a call out of its slot."""
@@ -318,15 +315,16 @@ class Exchange:
         call.slot = None
         del self._calls[slot]
         place.release(slot)
-        if self._room:
-            self._offer_room()
+        while self._waiting and place.free:
+            self._place(place, self._waiting.popitem(last=False)[1])
 
-    def _offer_room(self) -> None:
-        with self.lock:
-            while self._room and self.ring is not None and self.ring.free:
-                with contextlib.suppress(RuntimeError):  # Its loop is closed.
-                    self._room.popleft().wake_from_anywhere()
-                    return
+    def _refuse_waiting(self, reason: errors.Error) -> list[Call]:
+        """Answers the calls that wait for a slot."""
+        refused = list(self._waiting.values())
+        self._waiting.clear()
+        for call in refused:
+            call.answer = reason
+        return refused
 
     def _call_back(self) -> None:
         if self.ring is not None:
@@ -347,9 +345,7 @@ class Exchange:
         self.closing = errors.InterfaceError("the engine was made before the fork; make another one in this process")
 
 
-def wake_all(waiters: deque[loops.Waiter] | list[loops.Waiter]) -> None:
-    """Wakes tasks, from any thread, and forgets them."""
-    for waiter in waiters:
-        with contextlib.suppress(RuntimeError):  # Its loop is closed.
-            waiter.wake_from_anywhere()
-    waiters.clear()
+def _wake(calls: list[Call]) -> None:
+    for call in calls:
+        if call.wake is not None:
+            call.wake()

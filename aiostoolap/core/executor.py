@@ -7,6 +7,7 @@ that nothing goes on after the cancellation, and what its reply would have left 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import threading
@@ -17,7 +18,7 @@ import anyio
 
 from aiostoolap import errors
 from aiostoolap.core import lifetime, loops, protocol, ring
-from aiostoolap.core.exchange import Call, Exchange, wake_all
+from aiostoolap.core.exchange import Call, Exchange
 from aiostoolap.core.pace import Pace
 from aiostoolap.core.server import Chores, Server
 from aiostoolap.core.watch import Watch
@@ -101,33 +102,14 @@ class Executor:
         turn = loops.turn()
         checkpoint = None if request.keep else turn.checkpoint()
         if checkpoint is None:
-            call = exchange.place(request)
-            if call is not None:
-                return self._finish(call, turn, timeout)
+            return self._finish(exchange.place(request), turn, timeout)
         return self._submit_later(request, timeout, checkpoint)
 
     async def _submit_later(
-        self, request: protocol.Request, timeout: float | None, checkpoint: Awaitable[None] | None
+        self, request: protocol.Request, timeout: float | None, checkpoint: Awaitable[None]
     ) -> bytes:
-        if checkpoint is not None:
-            await checkpoint
-        call = self._exchange.place(request)
-        if call is None:
-            call = await self._place_later(request, timeout)
-        return await self.finish(call, timeout)
-
-    async def _place_later(self, request: protocol.Request, timeout: float | None) -> Call:
-        call = None
-        try:
-            with anyio.fail_after(timeout):
-                while call is None:
-                    await self._exchange.wait_for_room()
-                    call = self._exchange.place(request, waited=True)
-        except BaseException:
-            if request.keep:
-                self.post(request)
-            raise
-        return call
+        await checkpoint
+        return await self.finish(self._exchange.place(request), timeout)
 
     def begin(self, request: protocol.Request) -> Call | None:
         """Places a request that is not urgent, for `finish` or `forget`; None if there is not much room.
@@ -264,7 +246,7 @@ class Executor:
             self.version = runtime.version
             with self._exchange.lock:
                 self._exchange.ring = runtime.ring
-                wake_all(self._starters)
+                _wake_all(self._starters)
             reply = Server(runtime, self._exchange, self._pace, self._chores, self._on_warning).serve()
             if not reply.ok:
                 self._failure = errors.from_reply(*protocol.failure(reply.body))
@@ -282,5 +264,13 @@ class Executor:
             finally:
                 with self._exchange.lock:
                     self._exchange.ended = True
-                    wake_all(self._starters)
-                    wake_all(self._closers)
+                    _wake_all(self._starters)
+                    _wake_all(self._closers)
+
+
+def _wake_all(waiters: list[loops.Waiter]) -> None:
+    """Wakes tasks, from any thread, and forgets them."""
+    for waiter in waiters:
+        with contextlib.suppress(RuntimeError):  # Its loop is closed.
+            waiter.wake_from_anywhere()
+    waiters.clear()
