@@ -89,7 +89,7 @@ class Reader(Protocol[RowT]):
 
     columns: tuple[str, ...]
 
-    def read(self, rows: memoryview, first: int) -> list[RowT]:
+    def read(self, rows: bytes, first: int) -> list[RowT]:
         """Reads rows, the first of which is that of this number in the result.
 
         Raises:
@@ -113,11 +113,11 @@ class Shape(Generic[RowT]):
 class Decoded(Generic[RowT]):
     """A reader of rows that are as they are decoded."""
 
-    def __init__(self, columns: tuple[str, ...], decode: Callable[[memoryview], list[RowT]]) -> None:
+    def __init__(self, columns: tuple[str, ...], decode: Callable[[bytes], list[RowT]]) -> None:
         self.columns = columns
         self._decode = decode
 
-    def read(self, rows: memoryview, first: int) -> list[RowT]:
+    def read(self, rows: bytes, first: int) -> list[RowT]:
         return self._decode(rows)
 
 

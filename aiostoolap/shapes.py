@@ -65,11 +65,11 @@ class _Objects(Generic[T]):
         self._target = target
         self._dicts = decoders.dicts
         try:
-            self._decode: Callable[[memoryview], list[T]] | None = decoders.of(target, decode)
+            self._decode: Callable[[bytes], list[T]] | None = decoders.of(target, decode)
         except TypeError:  # A field's type is unknown to msgspec.
             self._decode = None
 
-    def read(self, rows: memoryview, first: int) -> list[T]:
+    def read(self, rows: bytes, first: int) -> list[T]:
         if self._decode is not None:
             try:
                 return self._decode(rows)
@@ -89,7 +89,7 @@ class _NamedTuples(Generic[T]):
             raise DataError(f"no column is named {missing!r}, which {target.__name__} needs")
         self._fields = [(name, columns.index(name) if name in columns else None) for name in target._fields]
 
-    def read(self, rows: memoryview, first: int) -> list[T]:
+    def read(self, rows: bytes, first: int) -> list[T]:
         defaults, fields = self._target._field_defaults, self._fields
         values = [
             [defaults[name] if place is None else row[place] for name, place in fields] for row in self._tuples(rows)
@@ -105,7 +105,7 @@ class _Scalars(Generic[T]):
         if len(self.columns) != 1:
             raise ProgrammingError(f"into={target.__name__} takes one column, but the query has {len(self.columns)}")
 
-    def read(self, rows: memoryview, first: int) -> list[T]:
+    def read(self, rows: bytes, first: int) -> list[T]:
         return _converted([row[0] for row in self._tuples(rows)], self._target, first, self.columns[0])
 
 
@@ -120,7 +120,7 @@ class _Models(Generic[T]):
         self._dicts = decoders.dicts
         self._adapter = pydantic.TypeAdapter(list[target])  # type: ignore[valid-type]  # a type at run time
 
-    def read(self, rows: memoryview, first: int) -> list[T]:
+    def read(self, rows: bytes, first: int) -> list[T]:
         import pydantic
 
         try:

@@ -26,8 +26,8 @@ T = TypeVar("T")
 _FIRST_ROWS = 256
 """How many rows `execute_many` sends at first; then as many as fill a request of about a megabyte."""
 _REQUEST_BYTES = 1 << 20
-_CHUNK_BYTES = 1 << 15
-"""So much is decoded at a time, in less time than the thread waits awake, and while it fetches the next."""
+_FIRST_CHUNK, _LARGEST_CHUNK = 1 << 15, 1 << 17
+"""So many bytes of rows come at a time, twice as many each time: the first soon, and none keeps its loop for long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,28 +191,34 @@ class _Source:
         self._target = target
         self._parameters = parameters
         self._timeout = timeout
+        self._chunk = _FIRST_CHUNK
         self.decoders = verbs._settings.decoders
 
     async def open(self, *, maps: bool) -> bytes:
         verbs = self._verbs
+        self._chunk = _FIRST_CHUNK
         request = protocol.query(
             verbs._connection(),
             self._target,
             adapt(self._parameters),
             protocol.ALL_ROWS,
-            _CHUNK_BYTES,
+            _FIRST_CHUNK,
             nanoseconds=verbs._settings.nanoseconds,
             maps=maps,
         )
         return await verbs._run(self._target, request, self._timeout)
 
     async def fetch(self, cursor: int, rows: int) -> bytes:
-        return await self._verbs._submit(protocol.fetch(cursor, rows, _CHUNK_BYTES), self._timeout)
+        return await self._verbs._submit(self._further(cursor, rows), self._timeout)
 
     def fetch_ahead(self, cursor: int) -> Call | None:
         with contextlib.suppress(Error):  # What can be read by now is read nevertheless.
-            return self._verbs._executor.begin(protocol.fetch(cursor, protocol.ALL_ROWS, _CHUNK_BYTES))
+            return self._verbs._executor.begin(self._further(cursor, protocol.ALL_ROWS))
         return None
+
+    def _further(self, cursor: int, rows: int) -> protocol.Request:
+        self._chunk = min(2 * self._chunk, _LARGEST_CHUNK)
+        return protocol.fetch(cursor, rows, self._chunk)
 
     async def arrive(self, call: Call) -> bytes:
         return await self._verbs._finish(call, self._timeout)

@@ -27,10 +27,9 @@ class Call:
     """A request on its way between a task and the thread."""
 
     __slots__ = (
-        "_done",
-        "_words",
         "abandoned",
         "answer",
+        "done",
         "number",
         "order",
         "polled",
@@ -38,6 +37,7 @@ class Call:
         "settled",
         "slot",
         "wake",
+        "words",
     )
 
     def __init__(self, order: int, request: protocol.Request, polled: bool) -> None:
@@ -58,26 +58,17 @@ class Call:
         """What came back, if it is not in the ring."""
         self.settled = False
         """It was abandoned, and what it had opened is closed."""
-        self._words: memoryview | None = None
-        self._done = 0
-
-    def place(self, slot: int, words: memoryview | None) -> None:
-        """Says in which slot it is now.
-
-        Args:
-            slot: its place.
-            words: the ring's, if the reply is to be seen there.
-        """
-        self.slot = slot
-        self._words = words
-        self._done = slot + ring.DONE
+        self.words: memoryview | None = None
+        """The ring's, when its reply is to be seen there."""
+        self.done = 0
+        """The word that says so."""
 
     def is_done(self) -> bool:
         """Whether the answer is there."""
-        if self._words is None or self.answer is not None:
+        if self.words is None or self.answer is not None:
             return self.answer is not None
         try:
-            return self._words[self._done] == self.number
+            return self.words[self.done] == self.number
         except ValueError:  # The memory was released: what was left is answered.
             return True
 
@@ -130,16 +121,18 @@ class Exchange:
             assert place is not None, "submitted before the start"
             order = self._order = self._order + 1
             call = Call(order, request, self._awake and self.polls)
-            if place.free and not self._waiting:
-                self._place(place, call)
-            else:
+            if self._waiting or not place.free:
                 self._waiting[order] = call
+            else:
+                self._place(place, call)
         return call
 
     def _place(self, place: ring.Ring, call: Call) -> None:
         request = call.request
         slot = place.place(call.number, request.body, request.before is not None or request.after is not None)
-        call.place(slot, place.words if self.ordered else None)
+        call.slot = slot
+        call.done = slot + ring.DONE
+        call.words = place.words if self.ordered else None
         self._calls[slot] = call
         if call.wake is not None or call.abandoned:
             place.expect(slot, call.number)

@@ -56,7 +56,7 @@ class Prepared(NamedTuple):
     parameters: int | tuple[str, ...]
 
 
-class Request(msgspec.Struct, frozen=True):
+class Request(msgspec.Struct, frozen=True, gc=False):
     """One request to the engine.
 
     Args:
@@ -240,24 +240,25 @@ def _close_handle(body: bytes) -> Request:
     return close(handle(body))
 
 
-def head(body: bytes) -> tuple[bytes, Handle, int, memoryview]:
+def head(body: bytes) -> tuple[bytes, Handle, int, bytes]:
     """Takes the reply to `query` apart.
 
     Returns:
         The names of the columns, encoded; a cursor, 0 if there are no further rows; how many rows were changed; rows.
     """
-    end = 6 + int.from_bytes(body[2:6])
-    cursor, affected = _unpack_head(body, end)
-    return body[6:end], cursor, affected, memoryview(body)[end + 18 :]
+    end = 6 + _unpack_size(body)[0]
+    cursor, affected = _unpack_numbers(body, end)
+    return body[6:end], cursor, affected, body[end + 18 :]
 
 
-def more(body: bytes) -> tuple[Handle, memoryview]:
+def more(body: bytes) -> tuple[Handle, bytes]:
     """Takes the reply to `fetch` apart: the cursor, or 0, and rows."""
-    return _unpack_more(body, 1)[0], memoryview(body)[10:]
+    return _unpack_cursor(body)[0], body[10:]
 
 
-_unpack_head = struct.Struct(">xQxQ").unpack_from
-_unpack_more = struct.Struct(">xQ").unpack_from
+_unpack_size = struct.Struct(">2xI").unpack_from
+_unpack_numbers = struct.Struct(">xQxQ").unpack_from
+_unpack_cursor = struct.Struct(">2xQ").unpack_from
 
 
 def _close_cursor(body: bytes) -> Request | None:
@@ -316,7 +317,7 @@ class RowDecoders:
         self.tuples = self.of(tuple[Any, ...])
         self.dicts = self.of(dict[str, Any])
 
-    def of(self, row: Any, dec_hook: Callable[[type, Any], Any] | None = None) -> Callable[[memoryview], list[Any]]:
+    def of(self, row: Any, dec_hook: Callable[[type, Any], Any] | None = None) -> Callable[[bytes], list[Any]]:
         """A decoder of rows of that type.
 
         Raises:
@@ -324,7 +325,7 @@ class RowDecoders:
         """
         decode = msgspec.msgpack.Decoder(list[row], ext_hook=self._hook, dec_hook=dec_hook).decode
 
-        def decode_rows(rows: memoryview) -> list[Any]:
+        def decode_rows(rows: bytes) -> list[Any]:
             if len(rows) < _MANY_ROWS or not gc.isenabled():
                 return decode(rows)
             # Thousands of new objects would set off collections in between, which take as long as the decoding.
