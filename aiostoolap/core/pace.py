@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from typing import Literal
 
 Latency = Literal["low", "balanced", "power"]
@@ -12,6 +13,10 @@ _PATIENCE = {"low": 0.002, "balanced": 0.0002, "power": 0.0}
 """Seconds to look for a request without a pause. To be woken takes about 0.0001; benchmarks/ says what these cost."""
 _DOZE = {"low": 0.02, "balanced": 0.002, "power": 0.0}
 """Seconds to look for it now and then, after that."""
+_SHORTEST_CALM, _LONGEST_CALM = 0.001, 0.256
+"""Seconds for which a thread that was disturbed, while it waited awake, does so no more."""
+_SMOOTH = 64
+"""After so many requests a disturbance is the first one again."""
 _CREDIT = 4
 """So many waits in vain, each before a pause that was too long, until requests are no longer waited for awake."""
 
@@ -53,6 +58,9 @@ class Pace:
         self._patience = _PATIENCE[latency] if several else 0.0
         self._doze = _DOZE[latency] if several else 0.0
         self._credit = 0
+        self._calm = _SHORTEST_CALM
+        self._calm_until = 0.0
+        self._smooth = 0
         self._spinning = False
 
     @property
@@ -60,9 +68,16 @@ class Pace:
         """Whether tasks should look for their replies themselves for a while."""
         return self._patience > 0
 
+    @property
+    def waits(self) -> bool:
+        """Whether it pays to wait awake now."""
+        if not self._credit or not self._doze:
+            return False
+        return not self._calm_until or time.monotonic() > self._calm_until
+
     def begin(self) -> tuple[int, int]:
         """Begins to serve: how many microseconds to look for requests without a pause, and then now and then."""
-        if not self._credit or not self._doze:
+        if not self.waits:
             return 0, 0
         self._spinning = _spinners.acquire(blocking=False)
         return int(self._patience * 1e6) if self._spinning else 0, int(self._doze * 1e6)
@@ -72,8 +87,19 @@ class Pace:
         if self._spinning:
             self._spinning = False
             _spinners.release()
+        self._smooth += served
         if served > 1:
             self._credit = _CREDIT
+
+    def disturbed(self) -> None:
+        """Tells that another thread wanted the processor on which this one waited awake.
+
+        From now on it sleeps while it has nothing to do, for a while, and for longer if that happens again soon. Who
+        is woken by another thread then runs beside it; who wakes by a clock waits behind what disturbed.
+        """
+        self._calm = _SHORTEST_CALM if self._smooth > _SMOOTH else min(2 * self._calm, _LONGEST_CALM)
+        self._calm_until = time.monotonic() + self._calm
+        self._smooth = 0
 
     def slept(self, seconds: float) -> None:
         """Tells how long the thread slept before a request came."""

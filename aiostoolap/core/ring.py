@@ -26,6 +26,9 @@ DONE, _BEGUN, _FAILED, _ADDRESS, _REPLY_LENGTH, _PRINTED = range(16, 22)
 # DONE holds a request's number when its reply is there.
 _BODIES = 4 * (_FIRST_SLOT + SLOTS * _SLOT_WORDS)
 
+_IDLE, _ATTEND, _DISTURBED = 0, 2, 3
+"""Why the engine leaves `serve`; otherwise it has more to do."""
+
 _WORD = 2**32
 
 
@@ -54,6 +57,8 @@ class Left(NamedTuple):
     """There are no requests; otherwise there may be more."""
     attends: int | None
     """The slot of a request that was taken and is to be run by `run`."""
+    disturbed: bool
+    """It is idle: another thread wanted the processor while it waited."""
 
 
 class Ring:
@@ -226,7 +231,8 @@ class Ring:
     def left(self, result: int) -> Left:
         """What the result of `serve` says."""
         reason = result & (_WORD - 1)
-        return Left(reason == 0, self._slots + (result >> 32) * _SLOT_WORDS if reason == 2 else None)
+        attends = self._slots + (result >> 32) * _SLOT_WORDS if reason == _ATTEND else None
+        return Left(reason in (_IDLE, _DISTURBED), attends, reason == _DISTURBED)
 
     def index(self, slot: int) -> int:
         """The number of a slot, as the engine counts them."""

@@ -73,7 +73,7 @@ class Server:
             exchange.deliver(expected if exchange.ordered else place.done_since(before, left))
             if left.attends is not None:
                 self._attend(left.attends)
-            elif left.idle:
+            elif left.idle or (place.is_empty and not self._pace.waits):
                 with exchange.lock:
                     over = exchange.closing is not None and place.is_empty and not exchange.posts
                 if over:
@@ -98,7 +98,10 @@ class Server:
             for request in posts:
                 with contextlib.suppress(errors.MemoryLimitError):
                     self._run(request)
-            return self._runtime.serve()
+            left = self._runtime.serve()
+            if left.disturbed:
+                self._pace.disturbed()
+            return left
         finally:
             self._pace.end(self._ring.served_since(before))
 

@@ -49,7 +49,7 @@ class Watch:
             if self._looking:
                 self.loop.soon(functools.partial(self._check, self._looked))
             else:
-                self._turns = self._most_turns
+                self._turns = self._most_turns if call.polled else 0
                 self._look_again()
             try:
                 await waiter.wait()
