@@ -26,7 +26,19 @@ ROWS = 10_000
 POOL = 10
 COLUMNS = table.Item.__struct_fields__
 SQLALCHEMY = "SQLAlchemy, aiosqlite"
-DRIVERS = ("aiostoolap", "aiosqlite", "apsw", "stoolap-python", SQLALCHEMY)
+NOTHING = "no database"
+DRIVERS = ("aiostoolap", "aiosqlite", "apsw", "stoolap-python", SQLALCHEMY, NOTHING)
+
+
+@asynccontextmanager
+async def from_a_list() -> AsyncIterator[Lookup]:
+    """What the service takes by itself: its rows are in a list."""
+    rows = [dict(zip(COLUMNS, row, strict=True)) for row in table.rows(ROWS)]
+
+    async def find(numbers: list[int]) -> list[dict[str, Any]]:
+        return [rows[number] for number in numbers]
+
+    yield find
 
 
 @asynccontextmanager
@@ -78,7 +90,8 @@ async def serve(name: str, loop: str) -> None:
     """Serves until the parent goes."""
     fastapi = importlib.import_module("fastapi")
     uvicorn = importlib.import_module("uvicorn")
-    async with by_sqlalchemy() if name == SQLALCHEMY else plainly(name) as find:
+    opened = by_sqlalchemy() if name == SQLALCHEMY else from_a_list() if name == NOTHING else plainly(name)
+    async with opened as find:
         app = fastapi.FastAPI()
 
         @app.get("/items/{number}")  # type: ignore[untyped-decorator]  # fastapi may be missing

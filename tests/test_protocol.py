@@ -45,7 +45,7 @@ class Host:
         slots = []
         for number, request in zip(numbers, requests, strict=True):
             slots.append(place.place(number, request.body, False))
-        left = ring.Left(False, None)
+        left = ring.Left(False, None, False)
         while not left.idle:
             place.order(follow=False, patience=0, doze=0, time=None)
             left = self.runtime.serve()

@@ -61,9 +61,9 @@ class Ear:
     def listening(self) -> Iterator[None]:
         place, withdraw = Exchange.place, Exchange.withdraw
 
-        def placed(exchange: Exchange, request: Request, *, waited: bool = False) -> Call | None:
-            call = place(exchange, request, waited=waited)
-            self._last = None if call is None else (exchange, call)
+        def placed(exchange: Exchange, request: Request) -> Call:
+            call = place(exchange, request)
+            self._last = exchange, call
             return call
 
         def withdrawn(exchange: Exchange, call: Call) -> bool:
