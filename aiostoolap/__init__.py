@@ -38,6 +38,7 @@ from aiostoolap.observe import StatementEvent
 from aiostoolap.row import Row
 from aiostoolap.rows import Query, Result, Rows
 from aiostoolap.session import Statement
+from aiostoolap.sql import Sql
 from aiostoolap.transaction import Isolation, Tx
 from aiostoolap.values import Json, Parameters, Vector, register_codec
 
@@ -70,6 +71,7 @@ __all__ = [
     "Result",
     "Row",
     "Rows",
+    "Sql",
     "Statement",
     "StatementCancelledError",
     "StatementEvent",

@@ -12,6 +12,7 @@ from aiostoolap.core import protocol
 from aiostoolap.errors import ClosedError, EngineLostError
 from aiostoolap.row import Row
 from aiostoolap.rows import Query
+from aiostoolap.sql import Sql, statement, text
 from aiostoolap.values import Parameters
 from aiostoolap.verbs import Verbs
 
@@ -23,11 +24,11 @@ T = TypeVar("T")
 class Session(Verbs):
     """The verbs with SQL."""
 
-    async def execute(self, sql: str, params: Parameters = None, *, timeout: float | None = None) -> int:
+    async def execute(self, sql: Sql, params: Parameters = None, *, timeout: float | None = None) -> int:
         """Runs a statement and returns how many rows it changed.
 
         Args:
-            sql: one statement.
+            sql: one statement, as text or, from Python 3.14 on, as a template string with the parameters in it.
             params: a sequence for `?` or `$1`, a mapping for `:name`.
             timeout: seconds; the statement is stopped then.
 
@@ -37,21 +38,23 @@ class Session(Verbs):
             TimeoutError: it took longer than `timeout`, and changed nothing.
             ClosedError: the connection is closed, or the transaction has ended.
         """
+        if type(sql) is not str:
+            sql, params = statement(sql, params)
         return await self._execute(sql, params, timeout)
 
     @overload
-    def query(self, sql: str, params: Parameters = None, *, timeout: float | None = None) -> Query[Row]: ...
+    def query(self, sql: Sql, params: Parameters = None, *, timeout: float | None = None) -> Query[Row]: ...
     @overload
     def query(
-        self, sql: str, params: Parameters = None, *, into: type[T], timeout: float | None = None
+        self, sql: Sql, params: Parameters = None, *, into: type[T], timeout: float | None = None
     ) -> Query[T]: ...
     def query(
-        self, sql: str, params: Parameters = None, *, into: type[T] | None = None, timeout: float | None = None
+        self, sql: Sql, params: Parameters = None, *, into: type[T] | None = None, timeout: float | None = None
     ) -> Query[Any]:
         """Makes a query: `await` it for all rows, `async for` to stream them, `async with` for a cursor.
 
         Args:
-            sql: one statement.
+            sql: one statement, as text or, from Python 3.14 on, as a template string with the parameters in it.
             params: a sequence for `?` or `$1`, a mapping for `:name`.
             into: the type of each row: dict, tuple, a dataclass, TypedDict, NamedTuple, msgspec.Struct or pydantic
                 model, or a scalar type for a single column; `Row` without it.
@@ -64,16 +67,18 @@ class Session(Verbs):
             TimeoutError: when it runs, an exchange took longer than `timeout`.
             ClosedError: when it runs, the connection is closed, or the transaction has ended.
         """
+        if type(sql) is not str:
+            sql, params = statement(sql, params)
         return self._query(sql, params, into, timeout)
 
     @overload
-    async def query_one(self, sql: str, params: Parameters = None, *, timeout: float | None = None) -> Row | None: ...
+    async def query_one(self, sql: Sql, params: Parameters = None, *, timeout: float | None = None) -> Row | None: ...
     @overload
     async def query_one(
-        self, sql: str, params: Parameters = None, *, into: type[T], timeout: float | None = None
+        self, sql: Sql, params: Parameters = None, *, into: type[T], timeout: float | None = None
     ) -> T | None: ...
     async def query_one(
-        self, sql: str, params: Parameters = None, *, into: type[T] | None = None, timeout: float | None = None
+        self, sql: Sql, params: Parameters = None, *, into: type[T] | None = None, timeout: float | None = None
     ) -> Any:
         """Runs a query and returns its first row, or None if there is none.
 
@@ -83,9 +88,11 @@ class Session(Verbs):
             Error: as `query` does when it runs.
             TimeoutError: it took longer than `timeout`.
         """
+        if type(sql) is not str:
+            sql, params = statement(sql, params)
         return await self._query_one(sql, params, into, timeout)
 
-    async def query_value(self, sql: str, params: Parameters = None, *, timeout: float | None = None) -> Any:
+    async def query_value(self, sql: Sql, params: Parameters = None, *, timeout: float | None = None) -> Any:
         """Runs a query and returns the first value of its first row, or None if there is no row.
 
         The arguments are those of `query`.
@@ -94,6 +101,8 @@ class Session(Verbs):
             Error: as `query` does when it runs.
             TimeoutError: it took longer than `timeout`.
         """
+        if type(sql) is not str:
+            sql, params = statement(sql, params)
         row = await self._query_one(sql, params, tuple, timeout)
         return row[0] if row else None
 
@@ -122,7 +131,7 @@ class Session(Verbs):
             ClosedError: the connection is closed, or the transaction has ended.
             TypeError: `rows` cannot be iterated.
         """
-        return await self._execute_many(sql, rows, progress, timeout)
+        return await self._execute_many(text(sql, "execute_many"), rows, progress, timeout)
 
     async def execute_script(self, sql: str, *, timeout: float | None = None) -> int:
         """Runs statements separated by semicolons, each committed by itself unless the script says BEGIN.
@@ -139,7 +148,7 @@ class Session(Verbs):
             TimeoutError: they took longer than `timeout`; those before the one that was stopped have run.
             ClosedError: the connection is closed, or the transaction has ended.
         """
-        request = protocol.script(self._connection(), sql)
+        request = protocol.script(self._connection(), text(sql, "execute_script"))
         return protocol.handle(await self._run(sql, request, timeout))
 
     async def prepare(self, sql: str, *, timeout: float | None = None) -> Statement:
@@ -154,7 +163,8 @@ class Session(Verbs):
             TimeoutError: it took longer than `timeout`.
             ClosedError: the connection is closed, or the transaction has ended.
         """
-        body = await self._submit(protocol.prepare(self._connection(), sql), timeout)
+        request = protocol.prepare(self._connection(), text(sql, "prepare"))
+        body = await self._submit(request, timeout)
         return Statement(self, sql, protocol.prepared(body))
 
 

@@ -292,6 +292,19 @@ async def test_one_statement_a_call(db: DB) -> None:
         await db.execute("UPDATE users SET age = 1 WERE id = 2")
 
 
+@pytest.mark.parametrize("sql", [b"SELECT 1", 1, None, ["SELECT 1"]])
+async def test_sql_is_text(db: DB, sql: Any) -> None:
+    """A number would be the handle of somebody's prepared statement."""
+    async with await db.prepare("SELECT 1"):
+        for call in (db.execute, db.query_one, db.query_value, db.execute_script, db.prepare):
+            with pytest.raises(aiostoolap.ProgrammingError, match=f"not {type(sql).__name__}"):
+                await call(sql)
+        with pytest.raises(aiostoolap.ProgrammingError, match=f"not {type(sql).__name__}"):
+            db.query(sql)
+        with pytest.raises(aiostoolap.ProgrammingError, match=f"not {type(sql).__name__}"):
+            await db.execute_many(sql, [(1,)])
+
+
 async def test_parameters_are_counted(db: DB) -> None:
     for sql, params in (
         ("SELECT ?", ()),

@@ -28,6 +28,7 @@ ORDER = [
     "core.server",
     "core.executor",
     "values",
+    "sql",
     "dsn",
     "locks",
     "backup",
