@@ -12,6 +12,7 @@ import pytest
 
 import aiostoolap
 from aiostoolap import DB, Engine
+from tests import cancellations
 
 ROWS = 60_000
 
@@ -286,6 +287,14 @@ async def test_cancellations_at_random_points_leak_nothing(engine: Engine) -> No
         assert await db.query_value("SELECT SUM(n) FROM t") == 0
         stats = await engine.stats()
         assert (stats.transactions, stats.statements, stats.cursors) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("loop", cancellations.LOOPS)
+def test_cancellations_at_each_point_leave_nothing(loop: str) -> None:
+    """`python -m tests.cancellations` has more of them, and says what is checked."""
+    tally = cancellations.cancellations(loop, 1_700, seed=2)
+    assert tally.total() == 1_700
+    assert all(tally[point] > 0 for point in cancellations.POINTS), tally
 
 
 async def test_closing_within_a_cancelled_scope_closes(engine: Engine) -> None:
