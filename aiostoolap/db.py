@@ -15,7 +15,7 @@ import anyio.to_thread
 
 from aiostoolap.backup import Backup
 from aiostoolap.core import protocol
-from aiostoolap.core.executor import Executor
+from aiostoolap.core.executor import Caller
 from aiostoolap.errors import (
     ClosedError,
     EngineLostError,
@@ -66,13 +66,13 @@ class DB(Session):
 
     def __init__(
         self,
-        executor: Executor,
+        caller: Caller,
         settings: Settings,
         handle: protocol.Handle,
         hold: protocol.Hold | None,
         lease: Lease | None,
     ) -> None:
-        self._executor = executor
+        self._caller = caller
         self._settings = settings
         self._handle: protocol.Handle | None = handle
         self._hold = hold
@@ -90,8 +90,8 @@ class DB(Session):
         """
         if isolation is not None and isolation not in ISOLATIONS:
             raise ProgrammingError(f"isolation is one of {', '.join(ISOLATIONS)}, not {isolation!r}")
-        body = await self._executor.submit(protocol.begin(self._connection(), isolation))
-        return Tx(self._executor, self._settings, protocol.handle(body))
+        body = await self._caller.submit(protocol.begin(self._connection(), isolation))
+        return Tx(self._caller, self._settings, protocol.handle(body))
 
     @asynccontextmanager
     async def transaction(self, isolation: Isolation | None = None) -> AsyncIterator[Tx]:
@@ -148,12 +148,12 @@ class DB(Session):
         if self._lease is not None:
             self._lease.take()
         try:
-            body = await self._executor.submit(protocol.clone(self._connection(), self._hold))
+            body = await self._caller.submit(protocol.clone(self._connection(), self._hold))
         except BaseException:
             if self._lease is not None:
                 await self._lease.give()
             raise
-        return DB(self._executor, self._settings, protocol.handle(body), self._hold, self._lease)
+        return DB(self._caller.another(), self._settings, protocol.handle(body), self._hold, self._lease)
 
     async def close(self) -> None:
         """Closes the connection, and what was made from it: open transactions roll back. May be called again.
@@ -166,7 +166,7 @@ class DB(Session):
             return
         try:
             with suppress(ClosedError, EngineLostError):  # The engine has ended before it.
-                await self._executor.submit(protocol.close(handle, self._hold))
+                await self._caller.submit(protocol.close(handle, self._hold))
         finally:
             if self._lease is not None:
                 await self._lease.give()
@@ -236,7 +236,7 @@ class DB(Session):
         backup = Backup(self._hold.folder, path)
         try:
             await anyio.to_thread.run_sync(backup.prepare)
-            await self._executor.submit(protocol.maintain(connection, "checkpoint", after=backup.finish))
+            await self._caller.submit(protocol.maintain(connection, "checkpoint", after=backup.finish))
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(backup.discard)
@@ -259,7 +259,7 @@ class DB(Session):
         return await self._maintain("restore", timestamp)
 
     async def _maintain(self, task: str, argument: str | None = None) -> str:
-        return protocol.text(await self._executor.submit(protocol.maintain(self._connection(), task, argument)))
+        return protocol.text(await self._caller.submit(protocol.maintain(self._connection(), task, argument)))
 
     def _connection(self) -> protocol.Handle:
         if self._handle is None:
@@ -281,6 +281,6 @@ class DB(Session):
 
     def __del__(self) -> None:
         handle = getattr(self, "_handle", None)
-        if handle is not None and self._executor.is_open:
-            self._executor.post(protocol.close(handle, self._hold))
+        if handle is not None and self._caller.is_open:
+            self._caller.post(protocol.close(handle, self._hold))
             warnings.warn("a connection was not closed", ResourceWarning, stacklevel=2, source=self)

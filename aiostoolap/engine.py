@@ -18,7 +18,7 @@ import anyio
 
 from aiostoolap import dsn
 from aiostoolap.core import protocol
-from aiostoolap.core.executor import Executor
+from aiostoolap.core.executor import Caller, Executor
 from aiostoolap.core.pace import Latency, Pace
 from aiostoolap.db import DB, Lease
 from aiostoolap.errors import ClosedError, DatabaseLockedError, InterfaceError, RecoveryWarning
@@ -182,7 +182,7 @@ class Engine:
         """
         executor = self._running()
         queued = executor.queued
-        numbers = protocol.numbers(await executor.submit(protocol.statistics()))
+        numbers = protocol.numbers(await Caller(executor).submit(protocol.statistics()))
         states, log_bytes = self._maintenance.states(), self._locks.log_bytes()
         return Stats(queued=queued, log_bytes=log_bytes, maintenance=states, **numbers)
 
@@ -244,12 +244,12 @@ class Engine:
 
     async def open_dsn(self, name: dsn.Dsn, lock_timeout: float, lease: Lease | None = None) -> DB:
         """Opens a database by its parsed name, for a connection that gives `lease` back when it closes."""
-        executor = self._running()
+        caller = Caller(self._running())
         hold = None if name.folder is None else self._locks.hold(name.folder)
         give_up = time.monotonic() + lock_timeout
         while True:
             try:
-                body = await executor.submit(protocol.open_database(name.text, hold))
+                body = await caller.submit(protocol.open_database(name.text, hold))
                 break
             except DatabaseLockedError:
                 left = give_up - time.monotonic()
@@ -257,7 +257,7 @@ class Engine:
                     raise
                 await anyio.sleep(min(left, _LOCK_PAUSE))
         handle, printed = protocol.opened(body)
-        db = DB(executor, self._settings, handle, hold, lease)
+        db = DB(caller, self._settings, handle, hold, lease)
         if lease is not None:
             lease.take()
         try:

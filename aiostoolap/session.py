@@ -178,7 +178,7 @@ class Statement(Verbs):
 
     def __init__(self, session: Session, sql: str, prepared: protocol.Prepared) -> None:
         self._session = session
-        self._executor = session._executor
+        self._caller = session._caller
         self._settings = session._settings
         self._handle: protocol.Handle | None = prepared.statement
         self.sql = sql
@@ -254,9 +254,9 @@ class Statement(Verbs):
     async def close(self) -> None:
         """Releases the statement. May be called again."""
         handle, self._handle = self._handle, None
-        if handle is not None and self._executor.is_open:
+        if handle is not None and self._caller.is_open:
             with suppress(ClosedError, EngineLostError):  # Its connection, or the engine, has ended before it.
-                await self._executor.submit(protocol.close(handle))
+                await self._caller.submit(protocol.close(handle))
 
     async def __aenter__(self) -> Self:
         return self
@@ -268,8 +268,8 @@ class Statement(Verbs):
 
     def __del__(self) -> None:
         handle = getattr(self, "_handle", None)
-        if handle is not None and self._executor.is_open:
-            self._executor.post(protocol.close(handle))
+        if handle is not None and self._caller.is_open:
+            self._caller.post(protocol.close(handle))
             message = f"a prepared statement was not closed: {self.sql}"
             warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
 

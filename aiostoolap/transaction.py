@@ -11,7 +11,7 @@ from typing import Literal, Self, TypeAlias
 import anyio
 
 from aiostoolap.core import protocol
-from aiostoolap.core.executor import Executor
+from aiostoolap.core.executor import Caller
 from aiostoolap.errors import ClosedError, EngineLostError, Error, TransactionAbortedError
 from aiostoolap.session import Session
 from aiostoolap.verbs import Settings
@@ -31,8 +31,8 @@ class Tx(Session):
     `async with` it is committed at the end, or rolled back if an exception leaves the block.
     """
 
-    def __init__(self, executor: Executor, settings: Settings, handle: protocol.Handle) -> None:
-        self._executor = executor
+    def __init__(self, caller: Caller, settings: Settings, handle: protocol.Handle) -> None:
+        self._caller = caller
         self._settings = settings
         self._handle: protocol.Handle | None = handle
         self._savepoints = 0
@@ -68,16 +68,16 @@ class Tx(Session):
         """
         self._savepoints += 1
         name = f"aiostoolap_{self._savepoints}"
-        await self._executor.submit(protocol.savepoint(self._connection(), "create", name))
+        await self._caller.submit(protocol.savepoint(self._connection(), "create", name))
         try:
             yield
         except BaseException:
             # An aborted transaction has lost its savepoints with all the rest.
             with anyio.CancelScope(shield=True), suppress(TransactionAbortedError, ClosedError):
-                await self._executor.submit(protocol.savepoint(self._connection(), "rollback", name))
-                await self._executor.submit(protocol.savepoint(self._connection(), "release", name))
+                await self._caller.submit(protocol.savepoint(self._connection(), "rollback", name))
+                await self._caller.submit(protocol.savepoint(self._connection(), "release", name))
             raise
-        await self._executor.submit(protocol.savepoint(self._connection(), "release", name))
+        await self._caller.submit(protocol.savepoint(self._connection(), "release", name))
 
     @property
     def is_open(self) -> bool:
@@ -91,7 +91,7 @@ class Tx(Session):
 
     async def _end(self, request: protocol.Request) -> None:
         try:
-            await self._executor.submit(request)
+            await self._caller.submit(request)
         except TransactionAbortedError:
             raise  # It can still be rolled back.
         except Error:
@@ -102,7 +102,7 @@ class Tx(Session):
     def _release(self) -> None:
         handle, self._handle = self._handle, None
         if handle is not None:
-            self._executor.post(protocol.close(handle))
+            self._caller.post(protocol.close(handle))
 
     @asynccontextmanager
     async def _atomic(self) -> AsyncIterator[protocol.Handle]:
@@ -131,7 +131,7 @@ class Tx(Session):
 
     def __del__(self) -> None:
         handle = getattr(self, "_handle", None)
-        if handle is not None and self._executor.is_open:
-            self._executor.post(protocol.close(handle))
+        if handle is not None and self._caller.is_open:
+            self._caller.post(protocol.close(handle))
             message = "a transaction was neither committed nor rolled back"
             warnings.warn(message, ResourceWarning, stacklevel=2, source=self)

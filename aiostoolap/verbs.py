@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 from aiostoolap import shapes
 from aiostoolap.core import protocol
 from aiostoolap.core.exchange import Call
-from aiostoolap.core.executor import Executor
+from aiostoolap.core.executor import Caller
 from aiostoolap.errors import ClosedError, EngineLostError, Error, InterfaceError
 from aiostoolap.observe import Observer, StatementEvent
 from aiostoolap.row import ROWS, Shape
@@ -80,7 +80,7 @@ def _decoders(raw_json: bool) -> protocol.RowDecoders:
 class Verbs:
     """The verbs of whatever runs statements: each subclass says on which connection and which statement."""
 
-    _executor: Executor
+    _caller: Caller
     _settings: Settings
 
     def _connection(self) -> protocol.Handle:
@@ -100,17 +100,17 @@ class Verbs:
     ) -> Coroutine[Any, Any, bytes]:
         """Submits a statement. One call for all of it: this is what each query costs."""
         settings = self._settings
-        running = self._executor.submit(request, settings.timeout if timeout is None else timeout)
+        running = self._caller.submit(request, settings.timeout if timeout is None else timeout)
         return running if settings.observer is None else settings.observer.watch(self._sql(target), running)
 
     def _limit(self, timeout: float | None) -> float | None:
         return self._settings.timeout if timeout is None else timeout
 
     def _submit(self, request: protocol.Request, timeout: float | None) -> Coroutine[Any, Any, bytes]:
-        return self._executor.submit(request, self._limit(timeout))
+        return self._caller.submit(request, self._limit(timeout))
 
     def _finish(self, call: Call, timeout: float | None) -> Coroutine[Any, Any, bytes]:
-        return self._executor.finish(call, self._limit(timeout))
+        return self._caller.finish(call, self._limit(timeout))
 
     async def _execute(self, target: protocol.Target, parameters: Parameters, timeout: float | None) -> int:
         request = protocol.execute(self._connection(), target, adapt(parameters))
@@ -161,12 +161,12 @@ class Verbs:
                 request = protocol.execute_many(connection, target, batch)
                 batches.size = max(1, _REQUEST_BYTES * len(batch) // max(1, len(request.body)))
                 # The engine inserts these rows while the next are made ready.
-                call = self._executor.begin(request) if following else None
+                call = self._caller.begin(request) if following else None
                 try:
                     after = await batches.take() if following else []
                 except BaseException:
                     if call is not None:
-                        self._executor.forget(call)
+                        self._caller.forget(call)
                     raise
                 waiting = self._submit(request, timeout) if call is None else self._finish(call, timeout)
                 affected += protocol.handle(await waiting)
@@ -213,7 +213,7 @@ class _Source:
 
     def fetch_ahead(self, cursor: int) -> Call | None:
         with contextlib.suppress(Error):  # What can be read by now is read nevertheless.
-            return self._verbs._executor.begin(self._further(cursor, protocol.ALL_ROWS))
+            return self._verbs._caller.begin(self._further(cursor, protocol.ALL_ROWS))
         return None
 
     def _further(self, cursor: int, rows: int) -> protocol.Request:
@@ -224,14 +224,14 @@ class _Source:
         return await self._verbs._finish(call, self._timeout)
 
     def forget(self, call: Call) -> None:
-        self._verbs._executor.forget(call)
+        self._verbs._caller.forget(call)
 
     async def close(self, cursor: int) -> None:
         with contextlib.suppress(ClosedError, EngineLostError):  # Its connection, or the engine, has ended.
-            await self._verbs._executor.submit(protocol.close(cursor))
+            await self._verbs._caller.submit(protocol.close(cursor))
 
     def release(self, cursor: int) -> None:
-        self._verbs._executor.post(protocol.close(cursor))
+        self._verbs._caller.post(protocol.close(cursor))
 
 
 class _Batches:

@@ -23,6 +23,7 @@ ORDER = [
     "core.loops",
     "core.pace",
     "core.lifetime",
+    "core.lanes",
     "core.exchange",
     "core.watch",
     "core.server",

@@ -2,6 +2,9 @@
 
 Its lock is held to change what is here, to place requests and to take replies. It is also the fence between what is
 stored in the ring and what is read there afterwards.
+
+What is in the ring is served in the order in which it came there, so only some calls are there at a time. The others
+wait here for their lanes' turns.
 """
 
 from __future__ import annotations
@@ -10,15 +13,20 @@ import contextlib
 import copy
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 from aiostoolap import errors
 from aiostoolap.core import protocol, ring
+from aiostoolap.core.lanes import Lane, Lanes
 
 Answer = bytes | ring.Reply | errors.Error
 
 _NUMBERS = 2**32 - 1
+
+_ENOUGH = 128
+"""So many calls that the engine has not begun are enough to keep it busy: more would make other lanes wait for them."""
+_ROOMY = ring.SLOTS - _ENOUGH
+"""With so many slots free, there cannot be more of those."""
 
 _CANCELLED = errors.StatementCancelledError("the statement was cancelled before it began")
 
@@ -40,14 +48,14 @@ class Call:
         "words",
     )
 
-    def __init__(self, order: int, request: protocol.Request, polled: bool) -> None:
+    def __init__(self, order: int, number: int, request: protocol.Request, polled: bool) -> None:
         self.order = order
         """The engine serves calls in this order."""
-        self.number = 1 + order % _NUMBERS  # 0 is what unused words hold.
-        """The same, as the ring says it."""
+        self.number = number
+        """What the ring knows it by."""
         self.request = request
         self.slot: int | None = None
-        """Its slot in the ring; None while it waits for one, and when that is free again."""
+        """Its slot in the ring; None while it waits for its turn, and when the slot is free again."""
         self.polled = polled
         """The thread is awake: it pays to look for the reply for a while."""
         self.abandoned = False
@@ -93,9 +101,8 @@ class Exchange:
         self.ended = False
         self._calls: dict[int, Call] = {}
         """By slot."""
-        self._order = 0
-        self._waiting: OrderedDict[int, Call] = OrderedDict()
-        """Calls that wait for a slot, by their order."""
+        self._count = 0
+        self._waiting = Lanes[Call]()
         self._awake = True
         """The thread looks here before it sleeps."""
         self._bell = threading.Lock()
@@ -112,20 +119,33 @@ class Exchange:
 
     # What tasks do.
 
-    def place(self, request: protocol.Request) -> Call:
-        """Places a request; one for which there is no room waits for it behind the others."""
+    def place(self, request: protocol.Request, lane: Lane) -> Call:
+        """Places a request; one for which there is no room waits for its turn."""
         with self.lock:
             if self.closing is not None:
                 self.check()
             place = self.ring
             assert place is not None, "submitted before the start"
-            order = self._order = self._order + 1
-            call = Call(order, request, self._awake and self.polls)
-            if self._waiting or not place.free:
-                self._waiting[order] = call
+            self._count = count = self._count + 1
+            number = 1 + count % _NUMBERS  # 0 is what unused words hold.
+            waiting = self._waiting
+            turn = (lane.last if lane.waiting else waiting.round) + 1
+            call = Call(turn << 32 | number, number, request, self._awake and self.polls)
+            if waiting or (len(place.free) < _ROOMY and place.room(_ENOUGH) <= 0):
+                waiting.add(lane, call)
+                self.fill()
             else:
+                waiting.round = turn
                 self._place(place, call)
         return call
+
+    def fill(self) -> None:
+        """Puts calls that wait into the ring, several at a time, as far as there is room."""
+        place = self.ring
+        room = place.room(_ENOUGH) if place is not None else 0
+        if place is not None and (room > _ENOUGH // 2 or len(place.free) <= _ENOUGH // 2):
+            for _ in range(min(room, len(self._waiting))):
+                self._place(place, self._waiting.take())
 
     def _place(self, place: ring.Ring, call: Call) -> None:
         request = call.request
@@ -212,9 +232,9 @@ class Exchange:
             if self.closing is not None:
                 return
             self.closing = errors.ClosedError("the engine is closed")
+            refused = self._refuse_waiting(self.closing) if stop else []
             for call in self._calls.values() if stop else ():
                 self._stop(call)
-            refused = self._refuse_waiting(self.closing)
             self._call_back()
         _wake(refused)
 
@@ -225,6 +245,17 @@ class Exchange:
             return len(self._waiting) + (self.ring.queued if self.ring is not None else 0)
 
     # What the thread does.
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the end has begun, and all has run."""
+        with self.lock:
+            self.fill()
+            return self.closing is not None and not self._has_work and not self._waiting
+
+    @property
+    def _has_work(self) -> bool:
+        return bool(self.posts) or (self.ring is not None and not self.ring.is_empty)
 
     def attended(self, slot: int) -> Call:
         """The call that the engine has left `serve` for; from now on it cannot be withdrawn."""
@@ -255,13 +286,13 @@ class Exchange:
         with self.lock:
             if self.closing is None:
                 self.closing = reason
-            left = list(self._calls.values())
-            for call in left:
+            left = self._refuse_waiting(reason)  # First, for a slot that is freed is given to one of them.
+            for call in list(self._calls.values()):
+                left.append(call)
                 if call.is_done():
                     self._release(call)
                 else:
                     call.answer, call.slot = call.answer or reason, None
-            left += self._refuse_waiting(reason)
             self.ring = None
             self.posts.clear()
         _wake(left)
@@ -277,7 +308,9 @@ class Exchange:
         """
         begun = time.monotonic()
         with self.lock:
-            if self.posts or self.closing is not None or (self.ring is not None and not self.ring.is_empty):
+            self.fill()
+            # Calls that wait still, wait for slots: whoever frees one rings.
+            if self._has_work or (self.closing is not None and not self._waiting):
                 return 0.0
             self._awake = False
         rung = self._bell.acquire(timeout=-1 if timeout is None else timeout)
@@ -295,7 +328,8 @@ class Exchange:
             return
         if call.slot is not None:
             self.ring.stop(call.slot, call.number)
-        elif self._waiting.pop(call.order, None):
+        elif call.answer is None:
+            self._waiting.remove(call)
             call.answer = _CANCELLED
 
     def _release(self, call: Call) -> None:
@@ -308,13 +342,12 @@ class Exchange:
         call.slot = None
         del self._calls[slot]
         place.release(slot)
-        while self._waiting and place.free:
-            self._place(place, self._waiting.popitem(last=False)[1])
+        if self._waiting:
+            self.fill()
 
     def _refuse_waiting(self, reason: errors.Error) -> list[Call]:
-        """Answers the calls that wait for a slot."""
-        refused = list(self._waiting.values())
-        self._waiting.clear()
+        """Answers the calls that wait."""
+        refused = self._waiting.clear()
         for call in refused:
             call.answer = reason
         return refused

@@ -19,6 +19,7 @@ import anyio
 from aiostoolap import errors
 from aiostoolap.core import lifetime, loops, protocol, ring
 from aiostoolap.core.exchange import Call, Exchange
+from aiostoolap.core.lanes import Lane
 from aiostoolap.core.pace import Pace
 from aiostoolap.core.server import Chores, Server
 from aiostoolap.core.watch import Watch
@@ -85,48 +86,6 @@ class Executor:
             await waiter.wait()
         self._exchange.check()
 
-    def submit(self, request: protocol.Request, timeout: float | None = None) -> Coroutine[Any, Any, bytes]:
-        """Runs a request and returns the body of its reply. To be awaited at once: it is on its way already.
-
-        Args:
-            request: what to run.
-            timeout: seconds; it is stopped then.
-
-        Raises:
-            Error: the engine reported a failure, is closed, or is gone.
-            TimeoutError: it was stopped; one that succeeded all the same returns its reply.
-        """
-        exchange = self._exchange
-        if exchange.closing is not None:
-            exchange.check()  # A child of a fork must hear of that, not that it has no event loop.
-        turn = loops.turn()
-        checkpoint = None if request.keep else turn.checkpoint()
-        if checkpoint is None:
-            return self._finish(exchange.place(request), turn, timeout)
-        return self._submit_later(request, timeout, checkpoint)
-
-    async def _submit_later(
-        self, request: protocol.Request, timeout: float | None, checkpoint: Awaitable[None]
-    ) -> bytes:
-        await checkpoint
-        return await self.finish(self._exchange.place(request), timeout)
-
-    def begin(self, request: protocol.Request) -> Call | None:
-        """Places a request that is not urgent, for `finish` or `forget`; None if there is not much room.
-
-        Raises:
-            Error: the engine is closed, or is gone.
-        """
-        return self._exchange.place(request) if self._exchange.has_much_room() else None
-
-    def forget(self, call: Call) -> None:
-        """Stops a request; what its reply would have left open is closed."""
-        self._exchange.abandon(call)
-
-    async def finish(self, call: Call, timeout: float | None = None) -> bytes:
-        """Waits for the reply to a request that was placed; see `submit`."""
-        return await self._finish(call, loops.turn(), timeout)
-
     async def _finish(self, call: Call, turn: loops.Turn, timeout: float | None) -> bytes:
         exchange = self._exchange
         in_time = True
@@ -187,10 +146,6 @@ class Executor:
         if watch is None or watch.loop is not loop:
             watch = self._here.watch = Watch(self._exchange, loop)
         return watch
-
-    def post(self, request: protocol.Request) -> None:
-        """Has a request run whose reply nobody wants; one that comes too late is dropped."""
-        self._exchange.post(request)
 
     async def close(self) -> None:
         """Runs what is placed, closes all databases, and ends the thread. May be called again.
@@ -266,6 +221,76 @@ class Executor:
                     self._exchange.ended = True
                     _wake_all(self._starters)
                     _wake_all(self._closers)
+
+
+class Caller(Lane):
+    """Where a connection submits its calls: they keep their order, and take turns with those of other callers.
+
+    Args:
+        executor: what runs them.
+    """
+
+    __slots__ = ("_exchange", "_executor")
+
+    def __init__(self, executor: Executor) -> None:
+        super().__init__()
+        self._executor = executor
+        self._exchange = executor._exchange
+
+    def another(self) -> Caller:
+        """One for another connection."""
+        return Caller(self._executor)
+
+    def submit(self, request: protocol.Request, timeout: float | None = None) -> Coroutine[Any, Any, bytes]:
+        """Runs a request and returns the body of its reply. To be awaited at once: it is on its way already.
+
+        Args:
+            request: what to run.
+            timeout: seconds; it is stopped then.
+
+        Raises:
+            Error: the engine reported a failure, is closed, or is gone.
+            TimeoutError: it was stopped; one that succeeded all the same returns its reply.
+        """
+        exchange = self._exchange
+        if exchange.closing is not None:
+            exchange.check()  # A child of a fork must hear of that, not that it has no event loop.
+        turn = loops.turn()
+        checkpoint = None if request.keep else turn.checkpoint()
+        if checkpoint is None:
+            return self._executor._finish(exchange.place(request, self), turn, timeout)
+        return self._submit_later(request, timeout, checkpoint)
+
+    async def _submit_later(
+        self, request: protocol.Request, timeout: float | None, checkpoint: Awaitable[None]
+    ) -> bytes:
+        await checkpoint
+        return await self.finish(self._exchange.place(request, self), timeout)
+
+    def begin(self, request: protocol.Request) -> Call | None:
+        """Places a request that is not urgent, for `finish` or `forget`; None if there is not much room.
+
+        Raises:
+            Error: the engine is closed, or is gone.
+        """
+        return self._exchange.place(request, self) if self._exchange.has_much_room() else None
+
+    def forget(self, call: Call) -> None:
+        """Stops a request; what its reply would have left open is closed."""
+        self._exchange.abandon(call)
+
+    def finish(self, call: Call, timeout: float | None = None) -> Coroutine[Any, Any, bytes]:
+        """Waits for the reply to a request that was placed; see `submit`."""
+        return self._executor._finish(call, loops.turn(), timeout)
+
+    def post(self, request: protocol.Request) -> None:
+        """Has a request run whose reply nobody wants; one that comes too late is dropped."""
+        self._exchange.post(request)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests are taken."""
+        return self._executor.is_open
 
 
 def _wake_all(waiters: list[loops.Waiter]) -> None:

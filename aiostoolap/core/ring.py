@@ -127,6 +127,10 @@ class Ring:
         start = self._large_bodies + (large - 1) * _LARGE_BODY_SIZE
         self._memory[start : start + size] = body
 
+    def room(self, enough: int) -> int:
+        """How many requests may be placed: there are slots, and fewer are queued than are enough."""
+        return min(len(self.free), enough - self.queued)
+
     # Waiting.
 
     def has_begun(self, slot: int, number: int) -> bool:

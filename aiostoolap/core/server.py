@@ -74,9 +74,7 @@ class Server:
             if left.attends is not None:
                 self._attend(left.attends)
             elif left.idle or (place.is_empty and not self._pace.waits):
-                with exchange.lock:
-                    over = exchange.closing is not None and place.is_empty and not exchange.posts
-                if over:
+                if exchange.is_over:
                     return self._run(_CLOSE)
                 self._rest()
             if self._chores is not None and self._time_to_chores(idle=False) == 0:

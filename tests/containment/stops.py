@@ -17,6 +17,7 @@ from unittest.mock import patch
 import aiostoolap
 from aiostoolap import DB, Isolation, TransactionAbortedError, Tx
 from aiostoolap.core.exchange import Call, Exchange
+from aiostoolap.core.lanes import Lane
 from aiostoolap.core.protocol import Request
 from tests.containment.model import GROUPS, SCHEMA, Model, Rows, Write, first_rows, place, random_write, vector
 
@@ -61,8 +62,8 @@ class Ear:
     def listening(self) -> Iterator[None]:
         place, withdraw = Exchange.place, Exchange.withdraw
 
-        def placed(exchange: Exchange, request: Request) -> Call:
-            call = place(exchange, request)
+        def placed(exchange: Exchange, request: Request, lane: Lane) -> Call:
+            call = place(exchange, request, lane)
             self._last = exchange, call
             return call
 
