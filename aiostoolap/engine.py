@@ -47,6 +47,12 @@ class Stats:
 
     Attributes:
         queued: calls that wait for the engine's thread.
+        calls: how many calls there have been: statements, fetches, commits and all else.
+        failures: how many of them the engine answered with an error; one that was stopped is among them.
+        waited_seconds: how long tasks have slept until their calls were answered, all of them added up. A call that is
+            answered within a turn of its event loop adds nothing.
+        awake_seconds: how long the engine's thread was awake: it ran calls and maintenance, or looked for the next
+            call, as `latency` says.
         live_bytes: memory that the engine has allocated.
         memory_limit: what it may allocate, in bytes.
         databases: open databases.
@@ -63,6 +69,10 @@ class Stats:
     """
 
     queued: int
+    calls: int
+    failures: int
+    waited_seconds: float
+    awake_seconds: float
     live_bytes: int
     memory_limit: int
     databases: int
@@ -181,10 +191,10 @@ class Engine:
             ClosedError: the engine has not been started, or is closed.
         """
         executor = self._running()
-        queued = executor.queued
+        figures = executor.figures()
         numbers = protocol.numbers(await Caller(executor).submit(protocol.statistics()))
         states, log_bytes = self._maintenance.states(), self._locks.log_bytes()
-        return Stats(queued=queued, log_bytes=log_bytes, maintenance=states, **numbers)
+        return Stats(log_bytes=log_bytes, maintenance=states, **figures._asdict(), **numbers)
 
     async def start(self) -> Self:
         """Starts the thread and loads the engine; `async with` and `await` do it. May be called again.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 import pytest
 
@@ -71,3 +72,46 @@ async def test_a_hook_that_fails_harms_no_statement(caplog: pytest.LogCaptureFix
     assert caplog.messages == ["the hook on_statement failed"]
     with pytest.raises(aiostoolap.InterfaceError, match="slow_statement"):
         aiostoolap.Engine(slow_statement=-1)
+
+
+async def test_calls_and_their_time_are_counted(engine: aiostoolap.Engine) -> None:
+    async with await engine.open_memory() as db:
+        await db.execute("CREATE TABLE t (n INTEGER)")
+        await db.execute_many("INSERT INTO t VALUES (?)", [(n,) for n in range(1_000)])
+        before = await engine.stats()
+        for n in range(10):
+            assert await db.query_value("SELECT $1", (n,)) == n
+        with pytest.raises(aiostoolap.ProgrammingError):
+            await db.query("SELEC 1")
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                await db.query_one(SLOW, timeout=0.2)
+        after = await engine.stats()
+    assert after.calls - before.calls == 10 + 1 + 2 + 1  # The figures themselves are a call.
+    assert after.failures - before.failures == 1 + 2
+    # No benchmark: a timeout counts from when its task sleeps, and the thread is awake until it has stopped.
+    assert after.waited_seconds - before.waited_seconds > 0.3
+    assert after.awake_seconds - before.awake_seconds > 0.3
+
+
+async def test_many_that_wait_add_up(engine: aiostoolap.Engine) -> None:
+    async with await engine.open_memory() as db:
+        await db.execute("CREATE TABLE t (n INTEGER)")
+        await db.execute_many("INSERT INTO t VALUES (?)", [(n,) for n in range(1_000)])
+        before = await engine.stats()
+        slow = [asyncio.create_task(db.query_one(SLOW)) for _ in range(10)]
+        await asyncio.wait(slow, timeout=0.3)
+        for task in slow:
+            task.cancel()
+        await asyncio.wait(slow)
+        after = await engine.stats()
+    assert after.waited_seconds - before.waited_seconds > 5 * (after.awake_seconds - before.awake_seconds)
+
+
+async def test_a_thread_that_sleeps_is_not_awake(engine: aiostoolap.Engine) -> None:
+    begun = time.monotonic()
+    before = await engine.stats()
+    for _ in range(4):
+        await asyncio.sleep(0.1)
+        after = await engine.stats()
+    assert 0 < after.awake_seconds - before.awake_seconds < time.monotonic() - begun

@@ -101,13 +101,24 @@ class Exchange:
         self.ended = False
         self._calls: dict[int, Call] = {}
         """By slot."""
-        self._count = 0
+        self.calls = 0
+        """So many there have been."""
+        self.waited = 0.0
+        """Seconds that tasks slept until their calls were done. Loops add to it without the lock: it is a figure."""
+        self._begun = self._fell_asleep = 0.0
+        self._slept = 0.0
         self._waiting = Lanes[Call]()
         self._awake = True
         """The thread looks here before it sleeps."""
         self._bell = threading.Lock()
         self._bell.acquire()
         self._rung = 0.0
+
+    def open(self, place: ring.Ring) -> None:
+        """Has requests placed in that ring."""
+        with self.lock:
+            self.ring = place
+            self._begun = time.monotonic()
 
     def check(self) -> None:
         """
@@ -126,7 +137,7 @@ class Exchange:
                 self.check()
             place = self.ring
             assert place is not None, "submitted before the start"
-            self._count = count = self._count + 1
+            self.calls = count = self.calls + 1
             number = 1 + count % _NUMBERS  # 0 is what unused words hold.
             waiting = self._waiting
             turn = (lane.last if lane.waiting else waiting.round) + 1
@@ -244,6 +255,13 @@ class Exchange:
         with self.lock:
             return len(self._waiting) + (self.ring.queued if self.ring is not None else 0)
 
+    @property
+    def awake(self) -> float:
+        """Seconds that the thread was awake: it ran something, or waited awake."""
+        with self.lock:
+            now = time.monotonic() if self._awake else self._fell_asleep
+            return now - self._begun - self._slept
+
     # What the thread does.
 
     @property
@@ -306,8 +324,8 @@ class Exchange:
         Returns:
             After how many seconds there was; None if the time was up.
         """
-        begun = time.monotonic()
         with self.lock:
+            self._fell_asleep = begun = time.monotonic()
             self.fill()
             # Calls that wait still, wait for slots: whoever frees one rings.
             if self._has_work or (self.closing is not None and not self._waiting):
@@ -318,8 +336,10 @@ class Exchange:
             if not rung and self._awake:
                 rung = self._bell.acquire()  # Just after the time was up.
             self._awake = True
-        # Not until now: to wake takes its time, above all if a task keeps Python's lock meanwhile.
-        return self._rung - begun if rung else None
+            # Not until now: to wake takes its time, above all if a task keeps Python's lock meanwhile.
+            slept = (self._rung if rung else time.monotonic()) - begun
+            self._slept += slept
+        return slept if rung else None
 
     # Both.
 

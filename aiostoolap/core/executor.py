@@ -12,7 +12,7 @@ import copy
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 
@@ -31,6 +31,16 @@ _log = logging.getLogger("aiostoolap")
 
 # The engine's stack lies on the thread's, see core/runtime.py.
 _THREAD_STACK = 256 << 20
+
+
+class Figures(NamedTuple):
+    """See `aiostoolap.Stats`."""
+
+    queued: int
+    calls: int
+    failures: int
+    waited_seconds: float
+    awake_seconds: float
 
 
 class Executor:
@@ -184,10 +194,11 @@ class Executor:
         """Whether requests are taken."""
         return self._exchange.closing is None
 
-    @property
-    def queued(self) -> int:
-        """How many calls wait for their turn."""
-        return self._exchange.queued
+    def figures(self) -> Figures:
+        """What its calls have come to so far."""
+        exchange = self._exchange
+        failures = exchange.ring.failures if exchange.ring is not None else 0
+        return Figures(exchange.queued, exchange.calls, failures, exchange.waited, exchange.awake)
 
     def forget_parent(self) -> None:
         """After a fork, in the child: there is no thread here."""
@@ -200,7 +211,7 @@ class Executor:
             runtime = self._start()
             self.version = runtime.version
             with self._exchange.lock:
-                self._exchange.ring = runtime.ring
+                self._exchange.open(runtime.ring)
                 _wake_all(self._starters)
             reply = Server(runtime, self._exchange, self._pace, self._chores, self._on_warning).serve()
             if not reply.ok:

@@ -39,6 +39,8 @@ class Watch:
         self._most_turns = loop.turns if exchange.polls else 0
         self._turns = 0
         self._looked = 0.0
+        self._slept = 0
+        """So many slept when it last looked."""
 
     async def sleep(self, call: Call) -> None:
         """Sleeps until a call is done."""
@@ -116,6 +118,9 @@ class Watch:
         now = time.monotonic()
         if now - self._looked < _BUSY:
             self._turns -= 1
+        if self._slept:
+            self._exchange.waited += self._slept * (now - self._looked)
+        self._slept = len(self._sleepers)
         self._looked = now
         self._looking = bool(self._sleepers) and self._turns > 0
         if self._looking:
