@@ -142,7 +142,7 @@ class Exchange:
             waiting = self._waiting
             turn = (lane.last if lane.waiting else waiting.round) + 1
             call = Call(turn << 32 | number, number, request, self._awake and self.polls)
-            if waiting or (len(place.free) < _ROOMY and place.room(_ENOUGH) <= 0):
+            if waiting.count or (len(place.free) < _ROOMY and place.room(_ENOUGH) <= 0):
                 waiting.add(lane, call)
                 self.fill()
             else:
@@ -155,7 +155,7 @@ class Exchange:
         place = self.ring
         room = place.room(_ENOUGH) if place is not None else 0
         if place is not None and (room > _ENOUGH // 2 or len(place.free) <= _ENOUGH // 2):
-            for _ in range(min(room, len(self._waiting))):
+            for _ in range(min(room, self._waiting.count)):
                 self._place(place, self._waiting.take())
 
     def _place(self, place: ring.Ring, call: Call) -> None:
@@ -216,7 +216,7 @@ class Exchange:
 
     def has_much_room(self) -> bool:
         """Whether what is not urgent may be placed."""
-        return not self._waiting and self.ring is not None and len(self.ring.free) > ring.SLOTS // 2
+        return not self._waiting.count and self.ring is not None and len(self.ring.free) > ring.SLOTS // 2
 
     def settle(self, call: Call) -> None:
         """Takes the answer to a call that nobody wants, and closes what it has opened."""
@@ -253,7 +253,7 @@ class Exchange:
     def queued(self) -> int:
         """How many calls wait for their turn."""
         with self.lock:
-            return len(self._waiting) + (self.ring.queued if self.ring is not None else 0)
+            return self._waiting.count + (self.ring.queued if self.ring is not None else 0)
 
     @property
     def awake(self) -> float:
@@ -269,7 +269,7 @@ class Exchange:
         """Whether the end has begun, and all has run."""
         with self.lock:
             self.fill()
-            return self.closing is not None and not self._has_work and not self._waiting
+            return self.closing is not None and not self._has_work and not self._waiting.count
 
     @property
     def _has_work(self) -> bool:
@@ -328,7 +328,7 @@ class Exchange:
             self._fell_asleep = begun = time.monotonic()
             self.fill()
             # Calls that wait still, wait for slots: whoever frees one rings.
-            if self._has_work or (self.closing is not None and not self._waiting):
+            if self._has_work or (self.closing is not None and not self._waiting.count):
                 return 0.0
             self._awake = False
         rung = self._bell.acquire(timeout=-1 if timeout is None else timeout)
@@ -362,7 +362,7 @@ class Exchange:
         call.slot = None
         del self._calls[slot]
         place.release(slot)
-        if self._waiting:
+        if self._waiting.count:
             self.fill()
 
     def _refuse_waiting(self, reason: errors.Error) -> list[Call]:

@@ -34,13 +34,11 @@ class Lanes(Generic[ItemT]):
     def __init__(self) -> None:
         self.round = 0
         """That of the last item whose turn it was, or that need not wait."""
-        self._count = 0
+        self.count = 0
+        """So many wait."""
         self._removed: set[int] = set()
         self._next: list[tuple[int, Lane]] = []
         """A heap of the lanes that have items, by the order of the first one."""
-
-    def __len__(self) -> int:
-        return self._count
 
     def add(self, lane: Lane, item: ItemT) -> None:
         """Has an item wait."""
@@ -48,12 +46,12 @@ class Lanes(Generic[ItemT]):
             heapq.heappush(self._next, (item.order, lane))
         lane.waiting.append(item)
         lane.last = item.order >> 32
-        self._count += 1
+        self.count += 1
 
     def remove(self, item: ItemT) -> None:
         """Has an item that waits do so no more."""
         self._removed.add(item.order)
-        self._count -= 1
+        self.count -= 1
 
     def take(self) -> ItemT:
         """Takes the item whose turn it is.
@@ -70,10 +68,10 @@ class Lanes(Generic[ItemT]):
                 heapq.heappop(self._next)
             if order not in self._removed:
                 self.round = order >> 32
-                self._count -= 1
+                self.count -= 1
                 return item
             self._removed.remove(order)
 
     def clear(self) -> list[ItemT]:
         """Takes all."""
-        return [self.take() for _ in range(self._count)]
+        return [self.take() for _ in range(self.count)]
