@@ -25,6 +25,8 @@ _NUMBERS = 2**32 - 1
 
 _ENOUGH = 128
 """So many calls that the engine has not begun are enough to keep it busy: more would make other lanes wait for them."""
+_SOME = 16
+"""One look for room for so many calls that came, or went, since the last one; an idle thread looks as well."""
 _ROOMY = ring.SLOTS - _ENOUGH
 """With so many slots free, there cannot be more of those."""
 
@@ -144,7 +146,8 @@ class Exchange:
             call = Call(turn << 32 | number, number, request, self._awake and self.polls)
             if waiting.count or (len(place.free) < _ROOMY and place.room(_ENOUGH) <= 0):
                 waiting.add(lane, call)
-                self.fill()
+                if waiting.count % _SOME == 0:
+                    self.fill()
             else:
                 waiting.round = turn
                 self._place(place, call)
@@ -362,7 +365,7 @@ class Exchange:
         call.slot = None
         del self._calls[slot]
         place.release(slot)
-        if self._waiting.count:
+        if self._waiting.count and len(place.free) % _SOME == 0:
             self.fill()
 
     def _refuse_waiting(self, reason: errors.Error) -> list[Call]:
