@@ -147,14 +147,20 @@ def _converted(rows: list[Any], target: type[T], first: int, column: str | None 
         raise _described(error, target, first, column) from None
 
 
-def _described(error: msgspec.ValidationError, target: type, first: int, column: str | None) -> DataError:
-    text = str(error)
-    problem, _, path = text.partition(" - at ")
+def _described(error: msgspec.ValidationError, target: Any, first: int, column: str | None) -> DataError:
+    problem, _, path = str(error).partition(" - at ")
     found = re.match(r"`\$\[(\d+)\]\.?([^`]*)`", path)
     if found is None:
-        return DataError(f"{text}, for {target.__name__}")
-    where = f"row {first + int(found[1])}"
-    name = column or found[2]
-    if name:
-        where += f", column {name}"
+        return DataError(f"{error}, for {target.__name__}")
+    place = column or found[2]
+    if place.startswith("["):  # The fields of NamedTuples have numbers there.
+        number, _, rest = place[1:].partition("]")
+        place = target._fields[int(number)] + rest
+    field = _FIELD.fullmatch(problem)
+    if field is not None and not place:
+        place, problem = field[2], "it is missing" if field[1] == "missing required" else "there is no such field"
+    where = f"row {first + int(found[1])}" + (f", column {place}" if place else "")
     return DataError(f"{where}: {problem}, for {target.__name__}")
+
+
+_FIELD = re.compile(r"Object (missing required|contains unknown) field `(.*)`")

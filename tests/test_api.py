@@ -741,14 +741,34 @@ async def test_query_into(db: DB, into: type[Any], expected: object) -> None:
     assert await db.query_one(sql, into=into) == expected
 
 
-@pytest.mark.parametrize("into", [User, UserStruct, UserTuple, UserModel])
+@pytest.mark.parametrize("into", [User, UserStruct, UserDict, UserTuple, UserModel])
 async def test_query_into_says_what_does_not_fit(db: DB, into: type[Any]) -> None:
     await create_users(db)
-    with pytest.raises(aiostoolap.DataError, match="name"):
+    missing = "no column is named 'name'" if into is UserTuple else "row 0, column name: (it is missing|Field required)"
+    with pytest.raises(aiostoolap.DataError, match=missing):
         await db.query("SELECT id, age FROM users", into=into)
-    if into is not UserTuple:
-        with pytest.raises(aiostoolap.DataError, match=r"row 2, column name"):
-            await db.query("SELECT id, NULLIF(name, 'Alan') AS name, age FROM users ORDER BY id", into=into)
+    with pytest.raises(aiostoolap.DataError, match=r"row 2, column name: .*, for User"):
+        await db.query("SELECT id, NULLIF(name, 'Alan') AS name, age FROM users ORDER BY id", into=into)
+    with pytest.raises(aiostoolap.DataError, match=r"row 1, column age: .*, for User"):
+        async for _ in db.query(
+            "SELECT id, name, CASE id WHEN 2 THEN 'old' END AS age FROM users ORDER BY id", into=into
+        ):
+            pass
+
+
+class Strict(msgspec.Struct, forbid_unknown_fields=True):
+    id: int
+
+
+class StrictModel(pydantic.BaseModel, extra="forbid"):
+    id: int
+
+
+@pytest.mark.parametrize("into", [Strict, StrictModel])
+async def test_query_into_what_forbids_further_columns(db: DB, into: type[Any]) -> None:
+    assert (await db.query("SELECT 1 AS id", into=into))[0].id == 1
+    with pytest.raises(aiostoolap.DataError, match="row 0, column extra: "):
+        await db.query("SELECT 1 AS id, 2 AS extra", into=into)
 
 
 async def test_query_into_refuses(db: DB) -> None:
