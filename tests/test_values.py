@@ -8,6 +8,7 @@ import math
 import uuid
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,9 +72,15 @@ async def test_not_a_number(db: DB) -> None:
     assert math.isnan(await db.query_value("SELECT $1", (math.nan,)))
 
 
-async def test_large_text(db: DB) -> None:
-    text = "\N{SNOWMAN}" * (8 << 20)
-    assert await db.query_value("SELECT $1", (text,)) == text
+async def test_large_text(folder: Path) -> None:
+    """64 MiB of UTF-8, which also come back after the database was opened again."""
+    text = "\N{SNOWMAN}" * ((64 << 20) // 3)
+    async with aiostoolap.connect(folder) as db:
+        assert await db.query_value("SELECT $1", (text,)) == text
+        await db.execute("CREATE TABLE t (a TEXT)")
+        await db.execute("INSERT INTO t VALUES ($1)", (text,))
+    async with aiostoolap.connect(folder) as db:
+        assert await db.query_value("SELECT a FROM t") == text
 
 
 class Colour(enum.Enum):
