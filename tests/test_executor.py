@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -151,7 +152,19 @@ def run(program: str, *, folder: Path | None = None) -> tuple[int, str, float]:
 
 
 @pytest.mark.parametrize("state", ["idle", "in a query", "in a transaction"])
-@pytest.mark.parametrize(("end", "status"), [("pass", 0), ("sys.exit(3)", 3), ("raise LookupError", 1)])
+@pytest.mark.parametrize(
+    ("end", "status"),
+    [
+        ("pass", 0),
+        ("sys.exit(3)", 3),
+        ("raise LookupError", 1),
+        pytest.param(
+            "os.kill(os.getpid(), signal.SIGINT); time.sleep(60)",
+            -signal.SIGINT,
+            marks=pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals"),
+        ),
+    ],
+)
 def test_the_interpreter_ends_with_an_open_engine(state: str, end: str, status: int) -> None:
     program = f"""
         async def main():
@@ -236,6 +249,19 @@ async def test_a_lost_instance_says_so(db: DB, monkeypatch: pytest.MonkeyPatch) 
         with pytest.raises(aiostoolap.EngineLostError, match="gone"):
             await db.query("SELECT 1")
     await asyncio.wait([waiting])
+    with warnings.catch_warnings(action="error"):
+        await db.close()
+
+
+async def test_a_lost_instance_answers_all_that_waits(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+    def trap(_: Runtime) -> ring.Left:
+        raise aiostoolap.EngineLostError("the engine's instance is gone: wasm trap")
+
+    monkeypatch.setattr(Runtime, "serve", trap)
+    asked = [asyncio.create_task(db.query_value("SELECT 1")) for _ in range(2 * ring.SLOTS)]
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    assert any(isinstance(value, aiostoolap.EngineLostError) for value in found)
+    assert all(value == 1 or isinstance(value, aiostoolap.EngineLostError) for value in found)
     with warnings.catch_warnings(action="error"):
         await db.close()
 
