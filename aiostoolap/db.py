@@ -24,6 +24,7 @@ from aiostoolap.errors import (
     TransactionConflictError,
 )
 from aiostoolap.session import Session
+from aiostoolap.stats import Gauges, Stats
 from aiostoolap.transaction import ISOLATIONS, Isolation, Tx
 from aiostoolap.verbs import Settings
 
@@ -70,12 +71,14 @@ class DB(Session):
         settings: Settings,
         handle: protocol.Handle,
         hold: protocol.Hold | None,
+        gauges: Gauges,
         lease: Lease | None,
     ) -> None:
         self._executor = executor
         self._settings = settings
         self._handle: protocol.Handle | None = handle
         self._hold = hold
+        self._gauges = gauges
         self._lease = lease
 
     async def begin(self, isolation: Isolation | None = None) -> Tx:
@@ -153,7 +156,7 @@ class DB(Session):
             if self._lease is not None:
                 await self._lease.give()
             raise
-        return DB(self._executor, self._settings, protocol.handle(body), self._hold, self._lease)
+        return DB(self._executor, self._settings, protocol.handle(body), self._hold, self._gauges, self._lease)
 
     async def close(self) -> None:
         """Closes the connection, and what was made from it: open transactions roll back. May be called again.
@@ -170,6 +173,16 @@ class DB(Session):
         finally:
             if self._lease is not None:
                 await self._lease.give()
+
+    async def stats(self) -> Stats:
+        """The figures of the engine, which all its databases share.
+
+        Raises:
+            ClosedError: the connection is closed.
+            OperationalError: the directory of a log cannot be read.
+        """
+        self._connection()
+        return await self._gauges.read()
 
     async def checkpoint(self) -> None:
         """Moves what is in the log to the tables' files, and cuts the log (PRAGMA CHECKPOINT).

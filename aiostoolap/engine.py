@@ -8,8 +8,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -23,14 +22,16 @@ from aiostoolap.core.pace import Latency, Pace
 from aiostoolap.db import DB, Lease
 from aiostoolap.errors import ClosedError, DatabaseLockedError, InterfaceError, RecoveryWarning
 from aiostoolap.locks import Locks
-from aiostoolap.maintenance import Maintenance, TaskState
+from aiostoolap.logs import Logs
+from aiostoolap.maintenance import Maintenance
 from aiostoolap.observe import StatementEvent
+from aiostoolap.stats import Gauges, Stats
 from aiostoolap.verbs import settings
 
 if TYPE_CHECKING:
     from aiostoolap.core.runtime import Runtime
 
-__all__ = ["Engine", "Stats"]
+__all__ = ["Engine"]
 
 _log = logging.getLogger("aiostoolap")
 MEMORY_LIMIT = 3 << 30
@@ -39,43 +40,6 @@ _SMALLEST_LIMIT = 64 << 20
 _LARGEST_LIMIT = 4 << 30
 _LOCK_PAUSE = 0.05
 """Seconds between two attempts at a lock."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """An engine's figures.
-
-    Attributes:
-        queued: calls that wait for the engine's thread.
-        live_bytes: memory that the engine has allocated.
-        memory_limit: what it may allocate, in bytes.
-        databases: open databases.
-        connections: open connections.
-        transactions: open transactions.
-        statements: prepared statements.
-        cursors: open cursors.
-        hot_rows: rows in memory that no checkpoint has moved to files, over all tables.
-        hot_bytes: their size.
-        volume_bytes: memory for the tables' files.
-        log_bytes: the size of the largest log among the file databases.
-        plans: statements whose plan is kept.
-        maintenance: the maintenance tasks that are on, by name.
-    """
-
-    queued: int
-    live_bytes: int
-    memory_limit: int
-    databases: int
-    connections: int
-    transactions: int
-    statements: int
-    cursors: int
-    hot_rows: int
-    hot_bytes: int
-    volume_bytes: int
-    log_bytes: int
-    plans: int
-    maintenance: Mapping[str, TaskState]
 
 
 class Engine:
@@ -134,8 +98,8 @@ class Engine:
         self._settings = settings(timeout, timestamps, json, on_statement, slow_statement)
         self._executor: Executor | None = None
         self._locks = Locks(self._root)
-        checkpoints = checkpoint_every if root is not None else None
-        self._maintenance = Maintenance(checkpoints, vacuum_every, self._locks.log_bytes)
+        self._logs = None if root is None else Logs(self._locks.modes)
+        self._maintenance = Maintenance(checkpoint_every, vacuum_every, self._logs)
         self._starters = 0
 
     @property
@@ -179,12 +143,9 @@ class Engine:
 
         Raises:
             ClosedError: the engine has not been started, or is closed.
+            OperationalError: the directory of a log cannot be read.
         """
-        executor = self._running()
-        queued = executor.queued
-        numbers = protocol.numbers(await executor.submit(protocol.statistics()))
-        states, log_bytes = self._maintenance.states(), self._locks.log_bytes()
-        return Stats(queued=queued, log_bytes=log_bytes, maintenance=states, **numbers)
+        return await self._gauges().read()
 
     async def start(self) -> Self:
         """Starts the thread and loads the engine; `async with` and `await` do it. May be called again.
@@ -242,10 +203,13 @@ class Engine:
             raise ClosedError("the engine has not been started: use `async with Engine(...) as engine`")
         return self._executor
 
+    def _gauges(self) -> Gauges:
+        return Gauges(self._running(), self._maintenance, self._logs)
+
     async def open_dsn(self, name: dsn.Dsn, lock_timeout: float, lease: Lease | None = None) -> DB:
         """Opens a database by its parsed name, for a connection that gives `lease` back when it closes."""
         executor = self._running()
-        hold = None if name.folder is None else self._locks.hold(name.folder)
+        hold = None if name.folder is None else self._locks.hold(name.folder, name.sync_mode)
         give_up = time.monotonic() + lock_timeout
         while True:
             try:
@@ -257,7 +221,7 @@ class Engine:
                     raise
                 await anyio.sleep(min(left, _LOCK_PAUSE))
         handle, printed = protocol.opened(body)
-        db = DB(executor, self._settings, handle, hold, lease)
+        db = DB(executor, self._settings, handle, hold, self._gauges(), lease)
         if lease is not None:
             lease.take()
         try:
