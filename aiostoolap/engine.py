@@ -53,7 +53,7 @@ class Engine:
         timestamps: "datetime", aware and in UTC, or "nanoseconds" since 1970.
         json: "object", decoded, or "text".
         checkpoint_every: seconds between checkpoints on the engine's own timer; None for never. A log of more than
-            32 MiB does not wait for it. Only with `root`.
+            8 MiB does not wait for it. Only with `root`.
         vacuum_every: seconds between VACUUMs; None for never.
         latency: how long the engine's thread waits awake for the next call: "low" 2 ms without a pause and 20 ms more
             now and then, "balanced" 0.2 ms and 2 ms, "power" not at all. Only while calls come faster than that; an

@@ -19,8 +19,10 @@ __all__ = ["TaskState"]
 
 _log = logging.getLogger("aiostoolap")
 _LONGEST_BACKOFF = 3600.0
-LOG_LIMIT = 32 << 20
-"""Bytes of a log from which on a checkpoint does not wait for its time."""
+LOG_LIMIT = 8 << 20
+"""Bytes of a log from which on a checkpoint does not wait for its time; the longer the log, the longer it takes."""
+_LEFT_LOG = 1 << 20
+"""Bytes of a log that are not worth a second checkpoint."""
 _LOOK_EVERY = 0.5
 """Seconds between two looks at the logs: what was written before the one is synced at the other, if all is quiet."""
 _LONGEST_LOOK = 60.0
@@ -167,10 +169,18 @@ class Maintenance:
         _ask(submit, "cleanup")
         if self._logs is not None and not self._logs.is_stored():
             _ask(submit, "checkpoint")
-            self._logs.store()
+            if self._logs.size() > _LEFT_LOG:
+                _ask(submit, "checkpoint")  # The file that the first one has left goes with this one.
+            if not protocol.numbers(_run(submit, protocol.statistics()))["hot_rows"]:
+                self._logs.store()  # Else an open transaction has kept something out of it.
 
 
 def _ask(submit: _Submit, task: str) -> None:
-    reply = submit(protocol.maintain(0, task))
+    _run(submit, protocol.maintain(0, task))
+
+
+def _run(submit: _Submit, request: protocol.Request) -> bytes:
+    reply = submit(request)
     if not reply.ok:
         raise _FailedError(str(errors.from_reply(*protocol.failure(reply.body))))
+    return reply.body

@@ -21,6 +21,7 @@ import aiostoolap
 from aiostoolap import Engine, TaskState, logs, maintenance
 from aiostoolap.logs import Logs
 from aiostoolap.maintenance import Maintenance
+from tests import commits
 
 
 @pytest.fixture(autouse=True)
@@ -254,3 +255,38 @@ async def test_the_figures_by_a_connection(folder: Path) -> None:
     async with aiostoolap.connect() as db:
         assert (await db.stats()).maintenance == {}
         assert (await db.stats()).log_bytes == 0
+
+
+@pytest.mark.timeout(300)
+async def test_small_commits_grow_neither_log_nor_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A short version of `python -m tests.commits`, with a limit to fit."""
+    monkeypatch.setattr(maintenance, "LOG_LIMIT", 200_000)
+    report = await commits.run(20_000, tmp_path / "db")
+    assert report.checkpoints > 1
+    assert report.largest_log < 2_000_000
+    await commits.open_after_kill(tmp_path / "killed", 300_000, report)
+
+
+async def test_an_open_transaction_delays_the_cut(folder: Path) -> None:
+    """What it may still read stays out of the files; after its end the next checkpoint cuts the log, unasked."""
+    async with aiostoolap.connect(folder, checkpoint_every=0.02) as db:
+        await db.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b INTEGER)")
+        await db.execute("INSERT INTO t VALUES (1, 1)")
+        tx = await db.begin("snapshot")
+        assert await tx.query("SELECT b FROM t") == [(1,)]
+        await db.execute("UPDATE t SET b = 2")
+        await several_runs(db)
+        assert (await db.stats()).hot_rows > 0
+        assert await tx.query("SELECT b FROM t") == [(1,)]
+        await tx.rollback()
+
+        async def cut() -> bool:
+            return (await db.stats()).hot_rows == 0
+
+        await until(cut)
+
+
+async def several_runs(db: aiostoolap.DB) -> None:
+    """Lets the timer come to its checkpoint a few times."""
+    runs = (await state(db, "checkpoint")).runs
+    await until(functools.partial(ran, db, "checkpoint", runs + 3))
