@@ -109,15 +109,10 @@ def sync_file(path: Path) -> None:
 def _files(folder: Path) -> dict[Path, Version]:
     """The files of a database's log, some of which may go meanwhile."""
     files = {}
-    try:
-        entries = list(os.scandir(folder / "wal"))
-    except FileNotFoundError:
-        return {}
-    for entry in entries:
-        if entry.name.endswith(".log"):
-            try:
-                status = entry.stat()
-            except FileNotFoundError:
-                continue
-            files[Path(entry.path)] = status.st_size, status.st_mtime_ns
+    with suppress(FileNotFoundError):
+        for file in (folder / "wal").iterdir():
+            if file.suffix == ".log":
+                with suppress(FileNotFoundError):
+                    status = file.stat()
+                    files[file] = status.st_size, status.st_mtime_ns
     return files

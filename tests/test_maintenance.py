@@ -128,13 +128,12 @@ def test_an_idle_engine_sleeps_without_a_limit(tmp_path: Path) -> None:
 
 
 def test_what_is_due_waits_for_a_quiet_moment() -> None:
-    every = 60.0
-    task = maintenance._Task("checkpoint", every)
-    assert task.when(0.0) == task.due
-    assert task.when(task.due - 0.01) == pytest.approx(task.due - 0.01 + maintenance._QUIET)
-    assert task.when(math.inf) == pytest.approx(task.due + maintenance._PATIENCE), "but not for ever"
-    task.hurry()
-    assert task.when(math.inf) <= time.monotonic()
+    tasks = Maintenance(None, 60.0)
+    due = tasks.due(0.0)
+    assert due is not None
+    just_before = due - maintenance._QUIET / 2
+    assert tasks.due(just_before) == just_before + maintenance._QUIET
+    assert tasks.due(math.inf) == pytest.approx(due + maintenance._PATIENCE), "but not for ever"
 
 
 async def test_a_sync_that_fails_is_reported_and_tried_again(

@@ -215,7 +215,7 @@ def run(cycles: int, seed: int, folder: Path, modes: Sequence[str] = ("full",)) 
     Args:
         cycles: how many times.
         seed: of all that is chosen; the moments of the kills differ each time nevertheless.
-        folder: where the database is made, in `db`; `before` is a copy of what the last kill but one left.
+        folder: where the database is made, in `db`; `before` is a copy of what the last kill left.
         modes: the sync modes, of those that lose nothing by a kill.
 
     Raises:
