@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import anyio
 
-from aiostoolap import dsn
+from aiostoolap import dsn, stats
 from aiostoolap.core import protocol
 from aiostoolap.core.executor import Executor
 from aiostoolap.core.pace import Latency, Pace
@@ -25,7 +25,7 @@ from aiostoolap.locks import Locks
 from aiostoolap.logs import Logs
 from aiostoolap.maintenance import Maintenance
 from aiostoolap.observe import StatementEvent
-from aiostoolap.stats import Gauges, Stats
+from aiostoolap.stats import Stats
 from aiostoolap.verbs import settings
 
 if TYPE_CHECKING:
@@ -98,8 +98,8 @@ class Engine:
         self._settings = settings(timeout, timestamps, json, on_statement, slow_statement)
         self._executor: Executor | None = None
         self._locks = Locks(self._root)
-        self._logs = None if root is None else Logs(self._locks.modes)
-        self._maintenance = Maintenance(checkpoint_every, vacuum_every, self._logs)
+        logs = None if root is None else Logs(self._locks.modes)
+        self._maintenance = Maintenance(checkpoint_every, vacuum_every, logs)
         self._starters = 0
 
     @property
@@ -145,7 +145,7 @@ class Engine:
             ClosedError: the engine has not been started, or is closed.
             OperationalError: the directory of a log cannot be read.
         """
-        return await self._gauges().read()
+        return await stats.read(self._running(), self._maintenance)
 
     async def start(self) -> Self:
         """Starts the thread and loads the engine; `async with` and `await` do it. May be called again.
@@ -203,9 +203,6 @@ class Engine:
             raise ClosedError("the engine has not been started: use `async with Engine(...) as engine`")
         return self._executor
 
-    def _gauges(self) -> Gauges:
-        return Gauges(self._running(), self._maintenance, self._logs)
-
     async def open_dsn(self, name: dsn.Dsn, lock_timeout: float, lease: Lease | None = None) -> DB:
         """Opens a database by its parsed name, for a connection that gives `lease` back when it closes."""
         executor = self._running()
@@ -221,7 +218,7 @@ class Engine:
                     raise
                 await anyio.sleep(min(left, _LOCK_PAUSE))
         handle, printed = protocol.opened(body)
-        db = DB(executor, self._settings, handle, hold, self._gauges(), lease)
+        db = DB(executor, self._settings, handle, hold, self._maintenance, lease)
         if lease is not None:
             lease.take()
         try:

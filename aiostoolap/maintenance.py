@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+import anyio
+
 from aiostoolap import errors
 from aiostoolap.core import protocol, ring
 from aiostoolap.logs import Logs
@@ -30,6 +32,9 @@ _QUIET = 0.05
 """Seconds without a request that make a good moment for a task that is due."""
 _PATIENCE = 10.0
 """Seconds that a task waits for such a moment."""
+_GATE = 0.5
+"""Seconds for which no transaction begins, at most, so that those that are open come to their end."""
+_GATE_STEP = 0.002
 
 _Submit = Callable[[protocol.Request], ring.Reply]
 
@@ -113,11 +118,22 @@ class Maintenance:
         self._looked = time.monotonic()
         self._next_early = self._looked
         self._early_pause = _LOOK_EVERY
+        self._clearing = 0.0
+        """When to see whether transactions are open; 0 while a checkpoint does not wait for their end."""
+        self._shut_until = 0.0
 
     def states(self) -> dict[str, TaskState]:
         """The tasks that are on, by name."""
         tasks = [*self._tasks.values()] if self._logs is None else [self._sync, *self._tasks.values()]
         return {task.name: task.state for task in tasks}
+
+    def log_bytes(self) -> int:
+        """The size of the largest log, in bytes.
+
+        Raises:
+            OSError: a directory cannot be read.
+        """
+        return 0 if self._logs is None else self._logs.size()
 
     def due(self, last: float) -> float | None:
         """When there is something to do, on the clock of `time.monotonic`.
@@ -128,12 +144,21 @@ class Maintenance:
         times = [task.when(last) for task in self._tasks.values()]
         if self._logs is not None and (last >= self._looked or self._logs.unsynced or self._sync.state.failures):
             times.append(self._next_look())
+        if self._clearing:
+            times.append(self._clearing)
         return min(times, default=None)
+
+    async def may_begin(self) -> None:
+        """Waits a moment before a transaction begins, if a checkpoint waits for the end of those that are open."""
+        while time.monotonic() < self._shut_until:  # noqa: ASYNC110 - the thread that ends it knows no loop
+            await anyio.sleep(_GATE_STEP)
 
     def run(self, submit: _Submit, last: float) -> None:
         """Does what is due; called on the engine's thread."""
         if self._logs is not None and self._next_look() <= time.monotonic():
             self._look(self._logs)
+        if self._clearing and self._clearing <= time.monotonic():
+            self._clear(submit)
         for task in self._tasks.values():
             if task.when(last) <= time.monotonic():
                 with task.running():
@@ -141,6 +166,8 @@ class Maintenance:
                         self._checkpoint(submit)
                     else:
                         _ask(submit, task.name)
+        if not self._clearing:
+            self._shut_until = 0.0
 
     def _next_look(self) -> float:
         return max(self._looked + _LOOK_EVERY, self._sync.due if self._sync.state.failures else 0.0)
@@ -160,10 +187,20 @@ class Maintenance:
         if size <= LOG_LIMIT:
             self._early_pause = _LOOK_EVERY
         elif self._looked >= self._next_early and "checkpoint" in self._tasks:
-            # Less often if it does not help.
-            self._tasks["checkpoint"].hurry()
+            # Less often if it does not help. Open transactions may keep the log from being cut.
+            self._clearing, self._shut_until = self._looked, self._looked + _GATE
             self._early_pause = min(2 * self._early_pause, _LONGEST_LOOK)
             self._next_early = self._looked + self._early_pause
+
+    def _clear(self, submit: _Submit) -> None:
+        """Has the checkpoint run once no transaction is open, or the time for that is over."""
+        now = time.monotonic()
+        reply = submit(protocol.statistics())
+        if now < self._shut_until and reply.ok and protocol.numbers(reply.body)["transactions"]:
+            self._clearing = now + _GATE_STEP
+        else:
+            self._clearing = 0.0
+            self._tasks["checkpoint"].hurry()
 
     def _checkpoint(self, submit: _Submit) -> None:
         _ask(submit, "cleanup")
@@ -172,7 +209,9 @@ class Maintenance:
             if self._logs.size() > _LEFT_LOG:
                 _ask(submit, "checkpoint")  # The file that the first one has left goes with this one.
             if not protocol.numbers(_run(submit, protocol.statistics()))["hot_rows"]:
-                self._logs.store()  # Else an open transaction has kept something out of it.
+                # Else an open transaction has kept something out of it.
+                self._logs.store()
+                self._early_pause, self._next_early = _LOOK_EVERY, 0.0
 
 
 def _ask(submit: _Submit, task: str) -> None:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from aiostoolap.core import protocol
 from aiostoolap.core.executor import Executor
 from aiostoolap.errors import OperationalError
-from aiostoolap.logs import Logs
 from aiostoolap.maintenance import Maintenance, TaskState
 
 __all__ = ["Stats"]
@@ -51,31 +50,21 @@ class Stats:
     maintenance: Mapping[str, TaskState]
 
 
-class Gauges:
-    """Where an engine's figures come from.
+async def read(executor: Executor, maintenance: Maintenance) -> Stats:
+    """An engine's figures, now.
 
     Args:
         executor: its thread.
         maintenance: what that does unasked.
-        logs: the logs of its file databases; None if there can be none.
+
+    Raises:
+        ClosedError: the engine is closed.
+        OperationalError: the directory of a log cannot be read.
     """
-
-    def __init__(self, executor: Executor, maintenance: Maintenance, logs: Logs | None) -> None:
-        self._executor = executor
-        self._maintenance = maintenance
-        self._logs = logs
-
-    async def read(self) -> Stats:
-        """The figures, now.
-
-        Raises:
-            ClosedError: the engine is closed.
-            OperationalError: the directory of a log cannot be read.
-        """
-        queued = self._executor.queued
-        numbers = protocol.numbers(await self._executor.submit(protocol.statistics()))
-        try:
-            log_bytes = 0 if self._logs is None else self._logs.size()
-        except OSError as error:
-            raise OperationalError(f"the log cannot be looked at: {error}") from None
-        return Stats(queued=queued, log_bytes=log_bytes, maintenance=self._maintenance.states(), **numbers)
+    queued = executor.queued
+    numbers = protocol.numbers(await executor.submit(protocol.statistics()))
+    try:
+        log_bytes = maintenance.log_bytes()
+    except OSError as error:
+        raise OperationalError(f"the log cannot be looked at: {error}") from None
+    return Stats(queued=queued, log_bytes=log_bytes, maintenance=maintenance.states(), **numbers)

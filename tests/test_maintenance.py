@@ -289,3 +289,44 @@ async def several_runs(db: aiostoolap.DB) -> None:
     """Lets the timer come to its checkpoint a few times."""
     runs = (await state(db, "checkpoint")).runs
     await until(functools.partial(ran, db, "checkpoint", runs + 3))
+
+
+async def grow(db: aiostoolap.DB) -> None:
+    """Makes the log longer than the limit of the tests below."""
+    await db.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)")
+    await db.execute_many("INSERT INTO t VALUES ($1, $2)", ((n, os.urandom(50).hex()) for n in range(500)))
+
+
+async def test_a_long_log_makes_transactions_wait_for_each_other(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checkpoint comes when none is open, for one would keep the log from being cut; so no new ones begin."""
+    monkeypatch.setattr(maintenance, "LOG_LIMIT", 30_000)
+    monkeypatch.setattr(maintenance, "_GATE", 50.0)
+    async with aiostoolap.connect(folder, checkpoint_every=3600) as db:
+        first = await db.begin("snapshot")
+        await grow(db)
+        waits = False
+        with anyio.fail_after(60):
+            while not waits:
+                with anyio.move_on_after(0.2) as scope:
+                    await (await db.begin()).rollback()
+                waits = scope.cancelled_caught
+        assert (await state(db, "checkpoint")).runs == 0
+        assert await db.execute("INSERT INTO t VALUES (-1, 'not in a transaction')") == 1
+        await first.rollback()
+        async with db.transaction() as tx:
+            assert await tx.query_value("SELECT COUNT(*) FROM t") == 501
+        await until(functools.partial(ran, db, "checkpoint", 1))
+        assert (await db.stats()).hot_rows == 0
+
+
+async def test_a_transaction_that_stays_open_holds_others_up_for_a_moment(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maintenance, "LOG_LIMIT", 30_000)
+    monkeypatch.setattr(maintenance, "_GATE", 0.05)
+    async with aiostoolap.connect(folder, checkpoint_every=3600) as db, db.transaction("snapshot") as first:
+        assert await first.query("SELECT 1") == [(1,)]
+        await grow(db)
+        await until(functools.partial(ran, db, "checkpoint", 1))
+        async with db.transaction() as tx:
+            assert await tx.query_value("SELECT COUNT(*) FROM t") == 500
