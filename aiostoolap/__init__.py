@@ -8,7 +8,7 @@ async with aiostoolap.connect("app.db") as db:
 
 from aiostoolap.connect import connect
 from aiostoolap.db import DB
-from aiostoolap.engine import Engine, Stats
+from aiostoolap.engine import Engine
 from aiostoolap.errors import (
     CheckViolationError,
     ClosedError,
@@ -39,6 +39,7 @@ from aiostoolap.row import Row
 from aiostoolap.rows import Query, Result, Rows
 from aiostoolap.session import Statement
 from aiostoolap.sql import Sql
+from aiostoolap.stats import Stats
 from aiostoolap.transaction import Isolation, Tx
 from aiostoolap.values import Json, Parameters, Vector, register_codec
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from aiostoolap.errors import InterfaceError, OperationalError
+from aiostoolap.logs import sync_file
 
 __all__: list[str] = []
 
@@ -76,7 +77,7 @@ class Backup:
                     self._copy(file)
             _sync(self._partial)
             self._partial.rename(self._target)
-            _sync_file(self._target.parent)
+            sync_file(self._target.parent)
 
     def discard(self) -> None:
         """Removes a copy that was not finished."""
@@ -112,15 +113,5 @@ def _version(file: Path) -> _Version:
 def _sync(folder: Path) -> None:
     for path, _, names in os.walk(folder):
         for name in names:
-            _sync_file(Path(path, name))
-        _sync_file(Path(path))
-
-
-def _sync_file(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():
-        return  # Windows has no such thing.
-    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            sync_file(Path(path, name))
+        sync_file(Path(path))

@@ -13,6 +13,7 @@ from typing import Self, TypeVar
 import anyio
 import anyio.to_thread
 
+from aiostoolap import stats
 from aiostoolap.backup import Backup
 from aiostoolap.core import protocol
 from aiostoolap.core.executor import Caller
@@ -23,7 +24,9 @@ from aiostoolap.errors import (
     ProgrammingError,
     TransactionConflictError,
 )
+from aiostoolap.maintenance import Maintenance
 from aiostoolap.session import Session
+from aiostoolap.stats import Stats
 from aiostoolap.transaction import ISOLATIONS, Isolation, Tx
 from aiostoolap.verbs import Settings
 
@@ -70,12 +73,14 @@ class DB(Session):
         settings: Settings,
         handle: protocol.Handle,
         hold: protocol.Hold | None,
+        maintenance: Maintenance,
         lease: Lease | None,
     ) -> None:
         self._caller = caller
         self._settings = settings
         self._handle: protocol.Handle | None = handle
         self._hold = hold
+        self._maintenance = maintenance
         self._lease = lease
 
     async def begin(self, isolation: Isolation | None = None) -> Tx:
@@ -90,6 +95,7 @@ class DB(Session):
         """
         if isolation is not None and isolation not in ISOLATIONS:
             raise ProgrammingError(f"isolation is one of {', '.join(ISOLATIONS)}, not {isolation!r}")
+        await self._maintenance.may_begin()
         body = await self._caller.submit(protocol.begin(self._connection(), isolation))
         return Tx(self._caller, self._settings, protocol.handle(body))
 
@@ -153,7 +159,14 @@ class DB(Session):
             if self._lease is not None:
                 await self._lease.give()
             raise
-        return DB(self._caller.another(), self._settings, protocol.handle(body), self._hold, self._lease)
+        return DB(
+            self._caller.another(),
+            self._settings,
+            protocol.handle(body),
+            self._hold,
+            self._maintenance,
+            self._lease,
+        )
 
     async def close(self) -> None:
         """Closes the connection, and what was made from it: open transactions roll back. May be called again.
@@ -170,6 +183,16 @@ class DB(Session):
         finally:
             if self._lease is not None:
                 await self._lease.give()
+
+    async def stats(self) -> Stats:
+        """The figures of the engine, which all its databases share.
+
+        Raises:
+            ClosedError: the connection is closed.
+            OperationalError: the directory of a log cannot be read.
+        """
+        self._connection()
+        return await stats.read(self._caller, self._maintenance)
 
     async def checkpoint(self) -> None:
         """Moves what is in the log to the tables' files, and cuts the log (PRAGMA CHECKPOINT).

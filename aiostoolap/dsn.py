@@ -46,10 +46,12 @@ class Dsn:
     Attributes:
         text: the DSN in its one form, for the engine.
         folder: the database's directory below the engine's root; None for an in-memory database.
+        sync_mode: "none", "normal" or "full".
     """
 
     text: str
     folder: PurePosixPath | None
+    sync_mode: str = "normal"
 
 
 def parse(text: str) -> Dsn:
@@ -83,9 +85,10 @@ def file_dsn(folder: PurePosixPath, options: Mapping[str, str | int | bool]) -> 
     Raises:
         InterfaceError: an option is unknown or ill-formed.
     """
-    texts = sorted((name, _option(name, value)) for name, value in options.items())
-    query = "&".join(f"{name}={value}" for name, value in texts)
-    return Dsn(f"file://{_GUEST_ROOT / folder}" + (f"?{query}" if query else ""), folder)
+    texts = {name: _option(name, value) for name, value in sorted(options.items())}
+    query = "&".join(f"{name}={value}" for name, value in texts.items())
+    text = f"file://{_GUEST_ROOT / folder}" + (f"?{query}" if query else "")
+    return Dsn(text, folder, texts.get("sync_mode", "normal"))
 
 
 def _option(name: str, value: str | int | bool) -> str:

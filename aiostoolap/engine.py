@@ -8,29 +8,30 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import anyio
 
-from aiostoolap import dsn
+from aiostoolap import dsn, stats
 from aiostoolap.core import protocol
 from aiostoolap.core.executor import Caller, Executor
 from aiostoolap.core.pace import Latency, Pace
 from aiostoolap.db import DB, Lease
 from aiostoolap.errors import ClosedError, DatabaseLockedError, InterfaceError, RecoveryWarning
 from aiostoolap.locks import Locks
-from aiostoolap.maintenance import Maintenance, TaskState
+from aiostoolap.logs import Logs
+from aiostoolap.maintenance import Maintenance
 from aiostoolap.observe import StatementEvent
+from aiostoolap.stats import Stats
 from aiostoolap.verbs import settings
 
 if TYPE_CHECKING:
     from aiostoolap.core.runtime import Runtime
 
-__all__ = ["Engine", "Stats"]
+__all__ = ["Engine"]
 
 _log = logging.getLogger("aiostoolap")
 MEMORY_LIMIT = 3 << 30
@@ -39,53 +40,6 @@ _SMALLEST_LIMIT = 64 << 20
 _LARGEST_LIMIT = 4 << 30
 _LOCK_PAUSE = 0.05
 """Seconds between two attempts at a lock."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """An engine's figures.
-
-    Attributes:
-        queued: calls that wait for the engine's thread.
-        calls: how many calls there have been: statements, fetches, commits and all else.
-        failures: how many of them the engine answered with an error; one that was stopped is among them.
-        waited_seconds: how long tasks have slept until their calls were answered, all of them added up. A call that is
-            answered within a turn of its event loop adds nothing.
-        awake_seconds: how long the engine's thread was awake: it ran calls and maintenance, or looked for the next
-            call, as `latency` says.
-        live_bytes: memory that the engine has allocated.
-        memory_limit: what it may allocate, in bytes.
-        databases: open databases.
-        connections: open connections.
-        transactions: open transactions.
-        statements: prepared statements.
-        cursors: open cursors.
-        hot_rows: rows in memory that no checkpoint has moved to files, over all tables.
-        hot_bytes: their size.
-        volume_bytes: memory for the tables' files.
-        log_bytes: the size of the largest log among the file databases.
-        plans: statements whose plan is kept.
-        maintenance: the maintenance tasks that are on, by name.
-    """
-
-    queued: int
-    calls: int
-    failures: int
-    waited_seconds: float
-    awake_seconds: float
-    live_bytes: int
-    memory_limit: int
-    databases: int
-    connections: int
-    transactions: int
-    statements: int
-    cursors: int
-    hot_rows: int
-    hot_bytes: int
-    volume_bytes: int
-    log_bytes: int
-    plans: int
-    maintenance: Mapping[str, TaskState]
 
 
 class Engine:
@@ -99,7 +53,7 @@ class Engine:
         timestamps: "datetime", aware and in UTC, or "nanoseconds" since 1970.
         json: "object", decoded, or "text".
         checkpoint_every: seconds between checkpoints on the engine's own timer; None for never. A log of more than
-            32 MiB does not wait for it. Only with `root`.
+            8 MiB does not wait for it. Only with `root`.
         vacuum_every: seconds between VACUUMs; None for never.
         latency: how long the engine's thread waits awake for the next call: "low" 2 ms without a pause and 20 ms more
             now and then, "balanced" 0.2 ms and 2 ms, "power" not at all. Only while calls come faster than that; an
@@ -144,8 +98,8 @@ class Engine:
         self._settings = settings(timeout, timestamps, json, on_statement, slow_statement)
         self._executor: Executor | None = None
         self._locks = Locks(self._root)
-        checkpoints = checkpoint_every if root is not None else None
-        self._maintenance = Maintenance(checkpoints, vacuum_every, self._locks.log_bytes)
+        logs = None if root is None else Logs(self._locks.modes)
+        self._maintenance = Maintenance(checkpoint_every, vacuum_every, logs)
         self._starters = 0
 
     @property
@@ -189,12 +143,9 @@ class Engine:
 
         Raises:
             ClosedError: the engine has not been started, or is closed.
+            OperationalError: the directory of a log cannot be read.
         """
-        executor = self._running()
-        figures = executor.figures()
-        numbers = protocol.numbers(await Caller(executor).submit(protocol.statistics()))
-        states, log_bytes = self._maintenance.states(), self._locks.log_bytes()
-        return Stats(log_bytes=log_bytes, maintenance=states, **figures._asdict(), **numbers)
+        return await stats.read(Caller(self._running()), self._maintenance)
 
     async def start(self) -> Self:
         """Starts the thread and loads the engine; `async with` and `await` do it. May be called again.
@@ -255,7 +206,7 @@ class Engine:
     async def open_dsn(self, name: dsn.Dsn, lock_timeout: float, lease: Lease | None = None) -> DB:
         """Opens a database by its parsed name, for a connection that gives `lease` back when it closes."""
         caller = Caller(self._running())
-        hold = None if name.folder is None else self._locks.hold(name.folder)
+        hold = None if name.folder is None else self._locks.hold(name.folder, name.sync_mode)
         give_up = time.monotonic() + lock_timeout
         while True:
             try:
@@ -267,7 +218,7 @@ class Engine:
                     raise
                 await anyio.sleep(min(left, _LOCK_PAUSE))
         handle, printed = protocol.opened(body)
-        db = DB(caller, self._settings, handle, hold, lease)
+        db = DB(caller, self._settings, handle, hold, self._maintenance, lease)
         if lease is not None:
             lease.take()
         try:

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import weakref
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from aiostoolap.core.protocol import Hold
@@ -41,10 +42,15 @@ class Locks:
         self._root = root
         self._guard = threading.Lock()
         self._held: dict[PurePosixPath, DirectoryLock] = {}
+        self._modes: dict[PurePosixPath, str] = {}
         self._counts: dict[PurePosixPath, int] = {}
 
-    def acquire(self, folder: PurePosixPath) -> None:
+    def acquire(self, folder: PurePosixPath, sync_mode: str) -> None:
         """Locks a directory below the root, or counts one more connection to it.
+
+        Args:
+            folder: the directory.
+            sync_mode: the database's, which those who join it cannot change.
 
         Raises:
             InterfaceError: the engine has no root, or the directory leads out of it.
@@ -60,18 +66,18 @@ class Locks:
                     raise InterfaceError(f"{path} leads out of the engine's root {self._root}")
                 make_folder(path)
                 self._held[folder] = DirectoryLock(path)
+                self._modes[folder] = sync_mode
             self._counts[folder] = self._counts.get(folder, 0) + 1
 
-    def hold(self, folder: PurePosixPath) -> Hold:
+    def hold(self, folder: PurePosixPath, sync_mode: str) -> Hold:
         """What a connection to a directory holds."""
         path = Path() if self._root is None else self._root / folder
-        return Hold(path, lambda: self.acquire(folder), lambda: self.release(folder))
+        return Hold(path, lambda: self.acquire(folder, sync_mode), lambda: self.release(folder))
 
-    def log_bytes(self) -> int:
-        """The size of the largest log among the directories that are locked."""
+    def modes(self) -> Mapping[Path, str]:
+        """The directories that are locked, each with its database's sync_mode."""
         with self._guard:
-            folders = [] if self._root is None else [self._root / folder for folder in self._held]
-        return max((_size(folder / "wal") for folder in folders), default=0)
+            return {} if self._root is None else {self._root / folder: self._modes[folder] for folder in self._held}
 
     def release(self, folder: PurePosixPath) -> None:
         """Counts one connection less; the last one lets others in."""
@@ -122,16 +128,6 @@ class DirectoryLock:
         if descriptor >= 0:
             with contextlib.suppress(OSError):  # Somebody has closed it for us.
                 os.close(descriptor)
-
-
-def _size(folder: Path) -> int:
-    """The size of the files in a directory, some of which may go meanwhile."""
-    size = 0
-    with contextlib.suppress(FileNotFoundError):
-        for file in folder.iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                size += file.stat().st_size
-    return size
 
 
 def _lock(descriptor: int) -> None:

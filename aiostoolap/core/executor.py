@@ -248,6 +248,10 @@ class Caller(Lane):
         self._executor = executor
         self._exchange = executor._exchange
 
+    def figures(self) -> Figures:
+        """What the calls of all have come to so far."""
+        return self._executor.figures()
+
     def another(self) -> Caller:
         """One for another connection."""
         return Caller(self._executor)

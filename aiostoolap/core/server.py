@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
@@ -26,14 +27,14 @@ _CLOSE = protocol.close_all()
 class Chores(Protocol):
     """What the thread does on its own between the requests."""
 
-    def due(self, *, idle: bool) -> float | None:
+    def due(self, last: float) -> float | None:
         """When there is something to do, on the clock of `time.monotonic`; None for never.
 
         Args:
-            idle: no requests come.
+            last: when the last request was served; infinite while requests may come without a notice.
         """
 
-    def run(self, submit: Callable[[protocol.Request], ring.Reply]) -> None:
+    def run(self, submit: Callable[[protocol.Request], ring.Reply], last: float) -> None:
         """Does what is due."""
 
 
@@ -61,6 +62,8 @@ class Server:
         self._exchange = exchange
         self._pace = pace
         self._chores = chores
+        self._last = 0.0
+        """When the last request was served."""
         self._on_warning = on_warning
 
     def serve(self) -> ring.Reply:
@@ -69,6 +72,8 @@ class Server:
         while True:
             before = place.served
             left = self._serve_ring()
+            if place.served != before or left.attends is not None:
+                self._last = time.monotonic()
             expected = place.expected()
             exchange.deliver(expected if exchange.ordered else place.done_since(before, left))
             if left.attends is not None:
@@ -77,11 +82,11 @@ class Server:
                 if exchange.is_over:
                     return self._run(_CLOSE)
                 self._rest()
-            if self._chores is not None and self._time_to_chores(idle=False) == 0:
-                self._chores.run(self._run)
+            if self._chores is not None and self._time_to_chores(self._last) == 0:
+                self._chores.run(self._run, self._last)
 
     def _serve_ring(self) -> ring.Left:
-        time_left = self._time_to_chores(idle=False)
+        time_left = self._time_to_chores(math.inf)
         with self._exchange.lock:
             posts, self._exchange.posts = self._exchange.posts, []
             patience, doze = self._pace.begin()
@@ -137,10 +142,10 @@ class Server:
                 request.after(ok)
 
     def _rest(self) -> None:
-        slept = self._exchange.sleep(self._time_to_chores(idle=True))
+        slept = self._exchange.sleep(self._time_to_chores(self._last))
         if slept is not None:
             self._pace.slept(slept)
 
-    def _time_to_chores(self, *, idle: bool) -> float | None:
-        due = self._chores.due(idle=idle) if self._chores is not None else None
+    def _time_to_chores(self, last: float) -> float | None:
+        due = self._chores.due(last) if self._chores is not None else None
         return None if due is None else min(max(0.0, due - time.monotonic()), _LONGEST_WAIT)
