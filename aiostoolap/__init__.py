@@ -12,6 +12,7 @@ from aiostoolap.engine import Engine, Stats
 from aiostoolap.errors import (
     CheckViolationError,
     ClosedError,
+    CorruptDatabaseError,
     DatabaseError,
     DatabaseLockedError,
     DataError,
@@ -47,6 +48,7 @@ __all__ = [
     "DB",
     "CheckViolationError",
     "ClosedError",
+    "CorruptDatabaseError",
     "DataError",
     "DatabaseError",
     "DatabaseLockedError",

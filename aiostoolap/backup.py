@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from aiostoolap.directory import is_plain, sync_folder
 from aiostoolap.errors import InterfaceError, OperationalError
 
 __all__: list[str] = []
@@ -76,7 +77,7 @@ class Backup:
                     self._copy(file)
             _sync(self._partial)
             self._partial.rename(self._target)
-            _sync_file(self._target.parent)
+            sync_folder(self._target.parent)
 
     def discard(self) -> None:
         """Removes a copy that was not finished."""
@@ -84,7 +85,8 @@ class Backup:
 
     def _files(self) -> Iterator[Path]:
         for folder, _, names in os.walk(self._source):
-            yield from (Path(folder, name) for name in names if name != "db.lock")
+            # What is no plain file is not the engine's; a link might lead anywhere.
+            yield from filter(is_plain, (Path(folder, name) for name in names if name != "db.lock"))
 
     def _place(self, file: Path) -> Path:
         return self._partial / file.relative_to(self._source)
@@ -92,7 +94,7 @@ class Backup:
     def _copy(self, file: Path) -> None:
         place = self._place(file)
         place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, place)
+        shutil.copyfile(file, place, follow_symlinks=False)
 
 
 @contextmanager
@@ -113,12 +115,10 @@ def _sync(folder: Path) -> None:
     for path, _, names in os.walk(folder):
         for name in names:
             _sync_file(Path(path, name))
-        _sync_file(Path(path))
+        sync_folder(Path(path))
 
 
 def _sync_file(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():
-        return  # Windows has no such thing.
     descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
     try:
         os.fsync(descriptor)

@@ -29,6 +29,8 @@ ORDER = [
     "core.executor",
     "values",
     "dsn",
+    "directory",
+    "stamp",
     "locks",
     "backup",
     "maintenance",
