@@ -10,6 +10,9 @@ from aiostoolap.errors import InterfaceError, OperationalError
 
 __all__: list[str] = []
 
+_PARTS = ("wal", "volumes", "snapshots")
+"""The directories that the engine makes in a database's."""
+
 # What a system lacks of these, it does not need: Windows has neither such links by default nor pipes among its files.
 _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
@@ -61,6 +64,33 @@ def find(root: Path, folder: Path) -> Path:
     if not inside:
         raise InterfaceError(f"{path} leads out of the engine's root {root}")
     return path
+
+
+def check_files(folder: Path) -> None:
+    """Refuses a database with files that the engine could not read: it passes over some of them without a word.
+
+    Raises:
+        OperationalError: there is a link, another thing that is no file, or one that this process may not read.
+    """
+    try:
+        for part in _PARTS:
+            if (folder / part).is_symlink():
+                raise OperationalError(f"{folder / part} is a link, which the engine does not follow")
+            if (folder / part).is_dir():
+                _check_files(folder / part)
+    except OSError as error:
+        raise OperationalError(f"the database's files cannot be read: {error}") from None
+
+
+def _check_files(folder: Path) -> None:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                _check_files(Path(entry.path))
+            elif not entry.is_file(follow_symlinks=False):
+                raise OperationalError(f"{entry.path} is no plain file, which the engine does not read")
+            elif not os.access(entry.path, os.R_OK):
+                raise OperationalError(f"this process may not read {entry.path}")
 
 
 def open_file(file: Path, flags: int) -> int:

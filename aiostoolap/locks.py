@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from aiostoolap import stamp
 from aiostoolap.core.protocol import Hold
-from aiostoolap.directory import find, make_folder, open_file
+from aiostoolap.directory import check_files, find, make_folder, open_file
 from aiostoolap.errors import DatabaseLockedError, InterfaceError, OperationalError
 
 __all__: list[str] = []
@@ -70,6 +70,7 @@ class Locks:
                 lock = DirectoryLock(path)
                 try:
                     stamp.check(path, version)
+                    check_files(path)
                 except BaseException:
                     lock.release()
                     raise
