@@ -12,6 +12,7 @@ from aiostoolap.engine import Engine
 from aiostoolap.errors import (
     CheckViolationError,
     ClosedError,
+    CorruptDatabaseError,
     DatabaseError,
     DatabaseLockedError,
     DataError,
@@ -49,6 +50,7 @@ __all__ = [
     "DB",
     "CheckViolationError",
     "ClosedError",
+    "CorruptDatabaseError",
     "DataError",
     "DatabaseError",
     "DatabaseLockedError",

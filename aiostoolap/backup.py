@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from aiostoolap.directory import is_plain, sync
 from aiostoolap.errors import InterfaceError, OperationalError
-from aiostoolap.logs import sync_file
 
 __all__: list[str] = []
 
@@ -77,7 +77,7 @@ class Backup:
                     self._copy(file)
             _sync(self._partial)
             self._partial.rename(self._target)
-            sync_file(self._target.parent)
+            sync(self._target.parent)
 
     def discard(self) -> None:
         """Removes a copy that was not finished."""
@@ -85,7 +85,8 @@ class Backup:
 
     def _files(self) -> Iterator[Path]:
         for folder, _, names in os.walk(self._source):
-            yield from (Path(folder, name) for name in names if name != "db.lock")
+            # What is no plain file is not the engine's; a link might lead anywhere.
+            yield from filter(is_plain, (Path(folder, name) for name in names if name != "db.lock"))
 
     def _place(self, file: Path) -> Path:
         return self._partial / file.relative_to(self._source)
@@ -93,7 +94,7 @@ class Backup:
     def _copy(self, file: Path) -> None:
         place = self._place(file)
         place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, place)
+        shutil.copyfile(file, place, follow_symlinks=False)
 
 
 @contextmanager
@@ -113,5 +114,5 @@ def _version(file: Path) -> _Version:
 def _sync(folder: Path) -> None:
     for path, _, names in os.walk(folder):
         for name in names:
-            sync_file(Path(path, name))
-        sync_file(Path(path))
+            sync(Path(path, name))
+        sync(Path(path))

@@ -13,9 +13,10 @@ import anyio
 from aiostoolap import dsn
 from aiostoolap.core.pace import Latency
 from aiostoolap.db import DB, Lease
+from aiostoolap.directory import make_folder
 from aiostoolap.engine import CHECKPOINT_EVERY, MEMORY_LIMIT, Engine
 from aiostoolap.errors import InterfaceError
-from aiostoolap.locks import make_folder
+from aiostoolap.locks import check_timeout
 from aiostoolap.observe import StatementEvent
 
 __all__ = ["connect"]
@@ -69,6 +70,7 @@ def connect(
     json: Literal["object", "text"] = "object",
     checkpoint_every: float | None = CHECKPOINT_EVERY,
     vacuum_every: float | None = None,
+    copy_from: str | os.PathLike[str] | None = None,
     latency: Latency = "balanced",
     on_statement: Callable[[StatementEvent], object] | None = None,
     slow_statement: float | None = None,
@@ -80,18 +82,20 @@ def connect(
             options; or `memory://` for a database in memory.
         options: the engine's options for a file database, such as `{"sync_mode": "full"}`; see
             `aiostoolap.dsn.OPTIONS`.
-        lock_timeout: seconds to wait for another process or engine that has the database open.
-        wasm, memory_limit, timeout, timestamps, json, checkpoint_every, vacuum_every, latency, on_statement,
-            slow_statement: as for `Engine`.
+        lock_timeout: seconds to wait for another process or engine that has the database open; `math.inf` for ever.
+        wasm, memory_limit, timeout, timestamps, json, checkpoint_every, vacuum_every, copy_from, latency,
+            on_statement, slow_statement: as for `Engine`.
 
     Raises:
         InterfaceError: the target or an option is none of these, or a second connection is wanted of the same call.
         DatabaseLockedError: another process or engine has the database open (when it is awaited).
-        OperationalError: it cannot be read or made (when it is awaited).
+        OperationalError: it cannot be read or made, or a newer engine has written it (when it is awaited).
+        CorruptDatabaseError: files of it are missing or damaged, and rows with them (when it is awaited).
 
     Warns:
-        RecoveryWarning: the engine had to repair or to skip something.
+        RecoveryWarning: the engine had to repair something, or to leave something out.
     """
+    check_timeout(lock_timeout)
     parsed = dsn.parse_target(target)
     if parsed.root is None:
         if options:
@@ -109,6 +113,7 @@ def connect(
         json=json,
         checkpoint_every=checkpoint_every,
         vacuum_every=vacuum_every,
+        copy_from=copy_from,
         latency=latency,
         on_statement=on_statement,
         slow_statement=slow_statement,

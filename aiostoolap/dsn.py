@@ -60,23 +60,35 @@ def parse(text: str) -> Dsn:
     Raises:
         InterfaceError: it is none, or an option is unknown or ill-formed.
     """
-    if "\0" in text:
-        raise InterfaceError("a DSN cannot hold a NUL character")
     scheme, separator, rest = text.partition("://")
     if not separator or scheme not in ("memory", "file"):
         raise InterfaceError(f"{text!r} is not a DSN: use memory://, memory://name or file:///data/path")
     location, _, query = rest.partition("?")
-    options = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+    options = _options(query)
     if scheme == "memory":
         if options:
             raise InterfaceError("an in-memory database takes no options")
-        return Dsn(f"memory://{location}", None)
-    path = PurePosixPath(unquote(location))
+        return Dsn(_checked(f"memory://{location}"), None)
+    path = PurePosixPath(_checked(unquote(location)))
     if not path.is_absolute() or ".." in path.parts or not path.is_relative_to(_GUEST_ROOT) or "?" in str(path):
         raise InterfaceError(
             f"{location!r} is not below {_GUEST_ROOT}, where the engine's root is: use file://{_GUEST_ROOT}/name"
         )
     return file_dsn(path.relative_to(_GUEST_ROOT), options)
+
+
+def _checked(text: str) -> str:
+    """The same text, if it is one that the engine can be told of."""
+    if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in text):
+        raise InterfaceError(f"a database's name cannot hold a NUL character, or what is not Unicode: {text!r}")
+    return text
+
+
+def _options(query: str) -> dict[str, str]:
+    try:
+        return dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+    except ValueError:
+        raise InterfaceError(f"{query!r} are not options: use option=value&option=value") from None
 
 
 def file_dsn(folder: PurePosixPath, options: Mapping[str, str | int | bool]) -> Dsn:
@@ -124,8 +136,8 @@ def parse_target(target: str | os.PathLike[str]) -> Target:
         InterfaceError: it is none of them.
     """
     text = os.fspath(target)
-    if not text or "\0" in text:
-        raise InterfaceError("a database's path cannot be empty or hold a NUL character")
+    if not text:
+        raise InterfaceError("a database's path cannot be empty")
     if isinstance(target, str):
         if text == ":memory:":
             return Target(None, {})
@@ -136,17 +148,20 @@ def parse_target(target: str | os.PathLike[str]) -> Target:
             return _parse_url(text)
         if "://" in text:
             raise InterfaceError(f"{text!r} is not a database: use a path, a file: URL or memory://")
-    return Target(Path(text).absolute(), {})
+    return Target(Path(_checked(text)).absolute(), {})
 
 
 def _parse_url(text: str) -> Target:
-    url = urlsplit(text)
+    try:
+        url = urlsplit(text)
+    except ValueError as error:
+        raise InterfaceError(f"{text!r} is not a URL: {error}") from None
     if url.netloc not in ("", "localhost") or url.fragment:
         raise InterfaceError(f"{text!r} is not a file of this machine: use file:///path/to/database")
     path = _local_path(url.path)
     if not path:
         raise InterfaceError(f"{text!r} has no path")
-    return Target(Path(path).absolute(), dict(parse_qsl(url.query, keep_blank_values=True)))
+    return Target(Path(_checked(path)).absolute(), _options(url.query))
 
 
 def _local_path(path: str) -> str:

@@ -20,8 +20,9 @@ from aiostoolap.core import protocol
 from aiostoolap.core.executor import Caller, Executor
 from aiostoolap.core.pace import Latency, Pace
 from aiostoolap.db import DB, Lease
+from aiostoolap.directory import find_folder
 from aiostoolap.errors import ClosedError, DatabaseLockedError, InterfaceError, RecoveryWarning
-from aiostoolap.locks import Locks
+from aiostoolap.locks import Locks, check_timeout
 from aiostoolap.logs import Logs
 from aiostoolap.maintenance import Maintenance
 from aiostoolap.observe import StatementEvent
@@ -55,6 +56,8 @@ class Engine:
         checkpoint_every: seconds between checkpoints on the engine's own timer; None for never. A log of more than
             8 MiB does not wait for it. Only with `root`.
         vacuum_every: seconds between VACUUMs; None for never.
+        copy_from: a directory of this machine whose files COPY may read, by their names below it; None for none, so
+            that COPY is refused.
         latency: how long the engine's thread waits awake for the next call: "low" 2 ms without a pause and 20 ms more
             now and then, "balanced" 0.2 ms and 2 ms, "power" not at all. Only while calls come faster than that; an
             idle engine always sleeps.
@@ -62,7 +65,7 @@ class Engine:
         slow_statement: seconds from which on a statement is logged as a warning; None for never.
 
     Raises:
-        InterfaceError: `root` is not a directory, or an argument is out of range.
+        InterfaceError: `root` or `copy_from` is not a directory, or an argument is out of range.
     """
 
     def __init__(
@@ -76,13 +79,13 @@ class Engine:
         json: Literal["object", "text"] = "object",
         checkpoint_every: float | None = CHECKPOINT_EVERY,
         vacuum_every: float | None = None,
+        copy_from: str | os.PathLike[str] | None = None,
         latency: Latency = "balanced",
         on_statement: Callable[[StatementEvent], object] | None = None,
         slow_statement: float | None = None,
     ) -> None:
-        self._root = None if root is None else Path(root).absolute()
-        if self._root is not None and not self._root.is_dir():
-            raise InterfaceError(f"{self._root} is not a directory; make it first")
+        self._root = find_folder(root)
+        self._imports = find_folder(copy_from)
         if not _SMALLEST_LIMIT <= memory_limit <= _LARGEST_LIMIT:
             raise InterfaceError(
                 f"memory_limit is from {_SMALLEST_LIMIT} to {_LARGEST_LIMIT} bytes, not {memory_limit}"
@@ -117,17 +120,19 @@ class Engine:
         Args:
             name: `memory://` for one of its own, `memory://name` for one shared within the engine, or
                 `file:///data/path?option=value` for a directory below the engine's root.
-            lock_timeout: seconds to wait for another process or engine that has it open.
+            lock_timeout: seconds to wait for another process or engine that has it open; `math.inf` for ever.
 
         Raises:
-            InterfaceError: the name is none of these, or an option is unknown.
+            InterfaceError: the name is none of these, an option is unknown, or `lock_timeout` is no time.
             DatabaseLockedError: another process or engine has it open.
-            OperationalError: it cannot be read or made, or is open with other options.
+            OperationalError: it cannot be read or made, is open with other options, or a newer engine has written it.
+            CorruptDatabaseError: files of it are missing or damaged, and rows with them.
             ClosedError: the engine has not been started, or is closed.
 
         Warns:
-            RecoveryWarning: the engine had to repair or to skip something.
+            RecoveryWarning: the engine had to repair something, or to leave something out.
         """
+        check_timeout(lock_timeout)
         return await self.open_dsn(dsn.parse(name), lock_timeout)
 
     async def open_memory(self) -> DB:
@@ -157,7 +162,8 @@ class Engine:
         executor = self._executor
         if executor is None:
             # Nothing of it refers to the engine, which can so be collected, and warn, while its thread runs.
-            start = functools.partial(_start_runtime, self._wasm, self._root, min(self._memory_limit, 2**32 - 1))
+            limit = min(self._memory_limit, 2**32 - 1)
+            start = functools.partial(_start_runtime, self._wasm, self._root, self._imports, limit)
             executor = Executor(start, Pace(self._latency), self._maintenance, _print, self._locks.release_all)
             self._executor = executor
         self._starters += 1
@@ -199,14 +205,17 @@ class Engine:
             warnings.warn("an engine was not closed", ResourceWarning, stacklevel=2, source=self)
 
     def _running(self) -> Executor:
-        if self._executor is None:
+        if self._executor is None or not self._executor.version:
             raise ClosedError("the engine has not been started: use `async with Engine(...) as engine`")
         return self._executor
 
     async def open_dsn(self, name: dsn.Dsn, lock_timeout: float, lease: Lease | None = None) -> DB:
         """Opens a database by its parsed name, for a connection that gives `lease` back when it closes."""
-        caller = Caller(self._running())
-        hold = None if name.folder is None else self._locks.hold(name.folder, name.sync_mode)
+        executor = self._running()
+        caller = Caller(executor)
+        hold = None
+        if name.folder is not None:
+            hold = self._locks.hold(name.folder, executor.version, name.sync_mode)
         give_up = time.monotonic() + lock_timeout
         while True:
             try:
@@ -229,11 +238,11 @@ class Engine:
         return db
 
 
-def _start_runtime(wasm: Path | None, root: Path | None, memory_limit: int) -> Runtime:
+def _start_runtime(wasm: Path | None, root: Path | None, imports: Path | None, memory_limit: int) -> Runtime:
     # Imported here, on the thread: wasmtime takes longer to import than all the rest.
     from aiostoolap.core.runtime import Runtime
 
-    return Runtime(wasm, root, memory_limit)
+    return Runtime(wasm, root, imports, memory_limit)
 
 
 def _print(text: str) -> None:
@@ -241,16 +250,16 @@ def _print(text: str) -> None:
         _log.warning("engine: %s", line)
 
 
-# The host has taken the lock that the engine finds itself unable to take.
-_EXPECTED = "File locking not supported on this platform"
+_EXPECTED = (
+    "File locking not supported on this platform",  # The host has taken the lock.
+    "Removing incomplete truncation temp file",  # A crash has left it, and nothing was in it that is not elsewhere.
+)
 
 
 def _report(printed: str) -> None:
     """Makes what the engine printed while it opened a database into warnings or log entries."""
     for line in printed.splitlines():
-        if _EXPECTED in line:
-            continue
-        if line.startswith(("Warning:", "Critical:")):
+        if line.startswith(("Warning:", "Critical:")) and not any(expected in line for expected in _EXPECTED):
             warnings.warn(line, RecoveryWarning, stacklevel=4)
         else:
             _log.info("engine: %s", line)

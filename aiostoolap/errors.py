@@ -18,6 +18,7 @@
             │   ├── TransactionConflictError  another transaction was first: try the transaction again
             │   ├── TransactionAbortedError   a statement of it was stopped: only rollback is possible
             │   ├── DatabaseLockedError       another process, or another engine, has the database open
+            │   ├── CorruptDatabaseError      files of the database are missing or damaged
             │   └── EngineLostError           the engine is gone after a trap: open it again
             ├── ProgrammingError              wrong SQL, wrong names, wrong number of parameters
             ├── InternalError                 the engine failed in a way that it should not
@@ -35,6 +36,7 @@ from collections.abc import Mapping
 __all__ = [
     "CheckViolationError",
     "ClosedError",
+    "CorruptDatabaseError",
     "DataError",
     "DatabaseError",
     "DatabaseLockedError",
@@ -63,7 +65,7 @@ class Warning(builtins.Warning):
 
 
 class RecoveryWarning(Warning):
-    """The engine opened a database and had something to say about what it found."""
+    """The engine opened a database whose files were not whole; the warning says what it repaired or left out."""
 
 
 class Error(Exception):
@@ -143,6 +145,13 @@ class DatabaseLockedError(OperationalError):
     """Another process, or another engine of this one, has the database open."""
 
 
+class CorruptDatabaseError(OperationalError):
+    """Files of the database are missing or damaged, and rows with them: it is not opened, and nothing of it is removed.
+
+    Restore a backup. What the engine can repair, or has to leave out of its log, is a `RecoveryWarning` instead.
+    """
+
+
 class EngineLostError(OperationalError):
     """The engine's instance is gone after a trap.
 
@@ -174,6 +183,7 @@ _CLASSES: Mapping[str, type[Error]] = {
     "write_conflict": TransactionConflictError,
     "transaction_aborted": TransactionAbortedError,
     "database_locked": DatabaseLockedError,
+    "corrupt": CorruptDatabaseError,
     "closed": ClosedError,
     "transaction_ended": ClosedError,
     "database_closed": ClosedError,

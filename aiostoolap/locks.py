@@ -6,29 +6,34 @@ import contextlib
 import os
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from aiostoolap import stamp
 from aiostoolap.core.protocol import Hold
+from aiostoolap.directory import check_files, find, make_folder, open_file
 from aiostoolap.errors import DatabaseLockedError, InterfaceError, OperationalError
 
 __all__: list[str] = []
 
+_NAMING = 0.05
+"""Seconds within which the process that has got a lock has surely written its number, or will not."""
 
-def make_folder(folder: Path) -> None:
-    """Makes a database's directory, if it is missing.
+
+def check_timeout(lock_timeout: float) -> None:
+    """Refuses what is no time to wait for a lock.
 
     Raises:
-        OperationalError: it cannot be made.
-        InterfaceError: a file is in its place.
+        InterfaceError: it is negative, or no number.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except FileExistsError:
-        raise InterfaceError(f"{folder} is a file, but a database is a directory") from None
-    except OSError as error:
-        raise OperationalError(f"the database's directory cannot be made: {error}") from None
+        valid = lock_timeout >= 0
+    except TypeError:  # None, or a text.
+        valid = False
+    if not valid:
+        raise InterfaceError(f"lock_timeout is a number of seconds from 0 on, not {lock_timeout!r}; inf waits for ever")
 
 
 class Locks:
@@ -45,34 +50,41 @@ class Locks:
         self._modes: dict[PurePosixPath, str] = {}
         self._counts: dict[PurePosixPath, int] = {}
 
-    def acquire(self, folder: PurePosixPath, sync_mode: str) -> None:
-        """Locks a directory below the root, or counts one more connection to it.
+    def acquire(self, folder: PurePosixPath, version: str, sync_mode: str) -> None:
+        """Locks a directory below the root, and stamps it, or counts one more connection to it.
 
         Args:
-            folder: the directory.
+            folder: the directory, as the engine's root sees it.
+            version: the engine's.
             sync_mode: the database's, which those who join it cannot change.
 
         Raises:
             InterfaceError: the engine has no root, or the directory leads out of it.
             DatabaseLockedError: another process, or another engine, has it locked.
-            OperationalError: it cannot be made or written.
+            OperationalError: it cannot be made or written, or a newer engine has written it.
+            CorruptDatabaseError: its stamp is garbled.
         """
         if self._root is None:
             raise InterfaceError("the engine has no root directory: give it one to open file databases")
         with self._guard:
             if folder not in self._held:
-                path = self._root / folder
-                if not path.resolve().is_relative_to(self._root.resolve()):
-                    raise InterfaceError(f"{path} leads out of the engine's root {self._root}")
+                path = find(self._root, Path(folder))
                 make_folder(path)
-                self._held[folder] = DirectoryLock(path)
+                lock = DirectoryLock(path)
+                try:
+                    stamp.check(path, version)
+                    check_files(path)
+                except BaseException:
+                    lock.release()
+                    raise
+                self._held[folder] = lock
                 self._modes[folder] = sync_mode
             self._counts[folder] = self._counts.get(folder, 0) + 1
 
-    def hold(self, folder: PurePosixPath, sync_mode: str) -> Hold:
-        """What a connection to a directory holds."""
+    def hold(self, folder: PurePosixPath, version: str, sync_mode: str) -> Hold:
+        """What a connection to a directory holds; the arguments are those of `acquire`."""
         path = Path() if self._root is None else self._root / folder
-        return Hold(path, lambda: self.acquire(folder, sync_mode), lambda: self.release(folder))
+        return Hold(path, lambda: self.acquire(folder, version, sync_mode), lambda: self.release(folder))
 
     def modes(self) -> Mapping[Path, str]:
         """The directories that are locked, each with its database's sync_mode."""
@@ -108,26 +120,43 @@ class DirectoryLock:
 
     def __init__(self, folder: Path) -> None:
         try:
-            self._descriptor = os.open(folder / "db.lock", os.O_RDWR | os.O_CREAT, 0o644)
+            self._descriptor = open_file(folder / "db.lock", os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise OperationalError(f"the database's directory cannot be used: {error}") from None
         try:
             _lock(self._descriptor)
-        except OSError:
+        except (BlockingIOError, PermissionError):
             holder = _holder(self._descriptor)
-            self.release()
+            self.forget()
             raise DatabaseLockedError(f"{folder} is open in {holder}", "database_locked") from None
-        with contextlib.suppress(OSError):  # Who holds it is good to know, but no condition.
-            os.truncate(self._descriptor, 0)
-            os.write(self._descriptor, str(os.getpid()).encode())
+        except OSError as error:
+            self.forget()
+            raise OperationalError(f"the database's directory cannot be locked: {error}") from None
+        _write(self._descriptor, str(os.getpid()))
         _all_held.add(self)
 
     def release(self) -> None:
         """Lets others in. May be called again."""
+        if self._descriptor >= 0:
+            # Else the next holder would go by this number until it has written its own.
+            _write(self._descriptor, "")
+            with contextlib.suppress(OSError):
+                _unlock(self._descriptor)  # A copy of the descriptor may have got into a child.
+        self.forget()
+
+    def forget(self) -> None:
+        """Closes the file alone, which another process may go on to hold."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             with contextlib.suppress(OSError):  # Somebody has closed it for us.
                 os.close(descriptor)
+
+
+def _write(descriptor: int, holder: str) -> None:
+    with contextlib.suppress(OSError):  # Who holds it is good to know, but no condition.
+        os.ftruncate(descriptor, 0)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        os.write(descriptor, holder.encode())
 
 
 def _lock(descriptor: int) -> None:
@@ -141,14 +170,49 @@ def _lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def _unlock(descriptor: int) -> None:
+    if sys.platform == "win32":
+        import msvcrt
+
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+    else:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
 def _holder(descriptor: int) -> str:
-    """Who wrote their number into the lock file."""
-    text = ""
-    with contextlib.suppress(OSError):
-        text = os.read(descriptor, 20).decode("ascii", "replace").strip()
-    if text == str(os.getpid()):
-        return f"another engine of this process ({text})"
-    return f"process {text}" if text.isdigit() else "another process"
+    """Who wrote their number into the lock file: the one that has just got the lock may be about to."""
+    give_up = time.monotonic() + _NAMING
+    while not _is_alive(number := _number(descriptor)):
+        if time.monotonic() > give_up:
+            return "another process"
+        time.sleep(_NAMING / 50)
+    return f"another engine of this process ({number})" if number == os.getpid() else f"process {number}"
+
+
+def _number(descriptor: int) -> int:
+    """What stands in a lock file; 0 if that is no process's number."""
+    with contextlib.suppress(OSError, ValueError):
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        return int(os.read(descriptor, 20))
+    return 0
+
+
+def _is_alive(number: int) -> bool:
+    """Whether there is such a process, as far as this one can see."""
+    if number <= 0:
+        return False
+    if sys.platform == "win32":
+        return True  # There is no harmless signal there.
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 _all_held: weakref.WeakSet[DirectoryLock] = weakref.WeakSet()
@@ -157,7 +221,7 @@ _all_held: weakref.WeakSet[DirectoryLock] = weakref.WeakSet()
 def _release_in_child() -> None:
     # The lock belongs to the open file, which a child shares: it must not outlive the parent there.
     for lock in list(_all_held):
-        lock.release()
+        lock.forget()
 
 
 if hasattr(os, "register_at_fork"):

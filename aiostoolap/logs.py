@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+
+from aiostoolap.directory import sync
 
 __all__: list[str] = []
 
@@ -66,7 +67,7 @@ class Logs:
         """
         for file in files:
             with suppress(FileNotFoundError):  # A checkpoint has removed it.
-                sync_file(file)
+                sync(file)
             self._synced[file] = self._seen[file]
             self._unsynced.discard(file)
 
@@ -89,21 +90,6 @@ class Logs:
         if "none" in modes.values():
             return False
         return self._stored == {file: version for folder in modes for file, version in _files(folder).items()}
-
-
-def sync_file(path: Path) -> None:
-    """Makes a file, or the entries of a directory, durable.
-
-    Raises:
-        OSError: it cannot be.
-    """
-    if os.name == "nt" and path.is_dir():
-        return  # Windows has no such thing.
-    descriptor = os.open(path, os.O_RDONLY if os.name != "nt" else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _files(folder: Path) -> dict[Path, Version]:

@@ -104,7 +104,7 @@ async def test_a_backup_that_fails_at_the_end(folder: Path, tmp_path: Path, monk
 
     async with aiostoolap.connect(folder) as db:
         await db.execute("CREATE TABLE t (a INTEGER)")
-        monkeypatch.setattr(backup, "sync_file", fail)
+        monkeypatch.setattr(backup, "sync", fail)
         with pytest.raises(aiostoolap.OperationalError, match="No space left"):
             await db.backup(tmp_path / "copy")
         assert await db.execute("INSERT INTO t VALUES (1)") == 1

@@ -31,6 +31,8 @@ ORDER = [
     "values",
     "sql",
     "dsn",
+    "directory",
+    "stamp",
     "locks",
     "logs",
     "backup",

@@ -28,6 +28,8 @@ from aiostoolap.errors import EngineLostError, InterfaceError, MemoryLimitError
 BUNDLED = Path(__file__).parent.parent / "stoolap.wasm"
 GUEST_ROOT = "/data"
 """Where an engine's directory is mounted."""
+GUEST_IMPORTS = "/import"
+"""Where the directory is mounted whose files COPY may read; engine/src/files.rs knows it."""
 
 _SMALLEST_INPUT = 1 << 16
 _KEPT_INPUT = 1 << 22
@@ -39,6 +41,9 @@ _ADDRESSES = 1 << 32
 _log = logging.getLogger("aiostoolap")
 _modules: dict[str, tuple[wasmtime.Engine, wasmtime.Module]] = {}
 _modules_lock = threading.Lock()
+_has_run = False
+_is_orphaned = False
+"""Whether wasmtime's threads, which every file is read and written by, stayed behind at a fork."""
 
 
 class Runtime:
@@ -46,18 +51,33 @@ class Runtime:
 
     Args:
         wasm: the module; None for the bundled one.
-        root: the host directory that the instance sees as /data; None for no files at all.
+        root: the host directory that the instance sees as /data; None for none.
+        imports: the host directory that it sees as /import, and can only read; None for none.
         memory_limit: bytes that it may allocate.
 
     Raises:
-        InterfaceError: the module is not one that this version of the package can use.
+        InterfaceError: the module is not one that this version of the package can use, or this process is a fork of one
+            that has run an engine.
     """
 
-    def __init__(self, wasm: Path | None = None, root: Path | None = None, memory_limit: int = _ADDRESSES - 1) -> None:
+    def __init__(
+        self,
+        wasm: Path | None = None,
+        root: Path | None = None,
+        imports: Path | None = None,
+        memory_limit: int = _ADDRESSES - 1,
+    ) -> None:
+        global _has_run
+        if _is_orphaned:
+            raise InterfaceError(
+                "the engine cannot run in this process, a fork of one that has run it: threads that wasmtime needs are "
+                "not here. Start such processes with the method spawn"
+            )
         engine, module = load(wasm or BUNDLED)
+        _has_run = True
         self._root = root
         self._store = wasmtime.Store(engine)
-        self._store.set_wasi(_wasi(root))
+        self._store.set_wasi(_wasi(root, imports))
         linker = wasmtime.Linker(engine)
         linker.define_wasi()
         sync_type = wasmtime.FuncType([], [wasmtime.ValType.i32()])
@@ -215,10 +235,12 @@ def _views(memory: wasmtime.Memory, store: wasmtime.Store) -> tuple[memoryview, 
     return whole.cast("B"), whole.cast("B").cast("I")
 
 
-def _wasi(root: Path | None) -> wasmtime.WasiConfig:
+def _wasi(root: Path | None, imports: Path | None) -> wasmtime.WasiConfig:
     wasi = wasmtime.WasiConfig()
     if root is not None:
         wasi.preopen_dir(str(root), GUEST_ROOT)
+    if imports is not None:
+        wasi.preopen_dir(str(imports), GUEST_IMPORTS, fs_mutable=False)
     return wasi
 
 
@@ -278,9 +300,10 @@ def _digest(wasm: Path) -> str:
 
 
 def _forget_threads() -> None:
-    # After a fork: a thread of the parent may have held it.
-    global _modules_lock
+    # After a fork: a thread of the parent may have held it, and wasmtime's are gone.
+    global _modules_lock, _is_orphaned
     _modules_lock = threading.Lock()
+    _is_orphaned = _has_run
 
 
 if hasattr(os, "register_at_fork"):

@@ -87,10 +87,11 @@ impl Connection {
     ) -> Outcome<Option<T>> {
         match &plan.kind {
             Kind::Read | Kind::Write => {
-                return self
-                    .run(plan, |executor| {
-                        take(executor.execute_with_cached_plan(&plan.bound(context)?, context)?)
-                    })
+                let call = |executor: &Executor| {
+                    take(executor.execute_with_cached_plan(&plan.bound(context)?, context)?)
+                };
+                // The engine would leave the rows before one that fails.
+                return if plan.is_copy() { self.run_many(plan, call) } else { self.run(plan, call) }
                     .map(Some);
             }
             Kind::Definition | Kind::Alteration => return take(self.define(plan, context)?).map(Some),

@@ -1,8 +1,10 @@
 //! `Database`: the engine's, with its plans, and what it owes to its files.
 use std::cell::{Cell, RefCell};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use stoolap::Executor;
+use stoolap::core::Result as EngineResult;
 use stoolap::executor::context;
 use stoolap::executor::expression::RowFilter;
 use stoolap::parser::ast::{Expression, NullLiteral};
@@ -37,12 +39,19 @@ impl Database {
     pub fn open(dsn: &str) -> Outcome<Self> {
         let inner = guard::uninterruptible(|| match dsn {
             "memory://" => stoolap::Database::open_in_memory(),
-            _ => stoolap::Database::open(dsn),
+            _ => {
+                tell_of_lost_manifests(Path::new(location(dsn).trim_start_matches("file://")));
+                stoolap::Database::open(dsn)
+            }
         })??;
-        if dsn.starts_with("file://")
-            && let Err(errno) = files::sync_all_directories()
-        {
-            return Err(Failure::new("io_error", format!("the database's directory: WASI error {errno}")));
+        if dsn.starts_with("file://") {
+            refuse_lost_volumes(&inner)?;
+            if let Err(errno) = files::sync_all_directories() {
+                return Err(Failure::new(
+                    "io_error",
+                    format!("the database's directory: WASI error {errno}"),
+                ));
+            }
         }
         inner.engine().defer_commits(true);
         stoolap::common::on_commit_point(guard::disarm);
@@ -162,15 +171,53 @@ impl Database {
         let settled = self.settle();
         guard::uninterruptible(|| {
             if self.lost.get() {
-                // Else it would write what is in memory.
-                let mut config = self.inner.engine().config();
-                config.persistence.checkpoint_on_close = false;
-                self.inner.engine().update_engine_config(config)?;
+                return abandon(&self.inner);
             }
             self.inner.close()
         })??;
         settled
     }
+}
+
+/// Closes a database without writing what is in memory.
+fn abandon(inner: &stoolap::Database) -> EngineResult<()> {
+    let mut config = inner.engine().config();
+    config.persistence.checkpoint_on_close = false;
+    inner.engine().update_engine_config(config)?;
+    inner.close()
+}
+
+/// The engine opens a database without the rows of a volume that it cannot read.
+fn refuse_lost_volumes(inner: &stoolap::Database) -> Outcome<()> {
+    let Some((table, volume)) = inner.engine().missing_volumes().into_iter().next() else { return Ok(()) };
+    guard::uninterruptible(|| abandon(inner))??;
+    let printed = guard::printed();
+    let reason = printed
+        .lines()
+        .find(|line| line.contains("Failed to read volume"))
+        .unwrap_or("there is no such file");
+    let message = format!(
+        "rows of the table {table:?} are lost: the engine cannot read vol_{volume:016x}.vol ({reason}). Nothing was \
+         removed; restore a backup"
+    );
+    Err(Failure::new("corrupt", message).with("table", table))
+}
+
+/// The engine passes over the volumes of a table without a manifest, and removes them once there is a new one.
+fn tell_of_lost_manifests(folder: &Path) {
+    let is_volume = |path: &Path| path.extension().is_some_and(|extension| extension == "vol");
+    for table in entries(&folder.join("volumes")) {
+        if !table.join("manifest.bin").exists() && entries(&table).iter().any(|path| is_volume(path)) {
+            eprintln!(
+                "Warning: {table:?} has no manifest.bin, as after a crash: the rows that the log does not hold are left out"
+            );
+        }
+    }
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(folder)
+        .map_or_else(|_| Vec::new(), |found| found.flatten().map(|entry| entry.path()).collect())
 }
 
 /// Makes what the engine makes at first use: what is stopped while it is made would be poisoned for good.

@@ -132,7 +132,8 @@ fn code(error: &Error) -> &'static str {
 
 /// The crate says some conditions by `Internal` and a sentence. The sentences are those of the version that is pinned.
 fn internal(message: &str) -> &'static str {
-    const STARTS: [(&str, &str); 18] = [
+    const STARTS: [(&str, &str); 19] = [
+        ("failed to load manifest", "corrupt"),
         ("write conflict", "write_conflict"),
         ("NULL value in non-nullable", "not_null_violation"),
         ("NULL value not allowed", "not_null_violation"),

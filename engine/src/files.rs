@@ -1,4 +1,36 @@
-//! fsync of directories: the WASI host has none, so ours is asked.
+//! fsync of directories: the WASI host has none, so ours is asked. And the files that COPY may read.
+use std::path::{Component, Path};
+
+use crate::errors::Failure;
+
+/// Where the host mounts the directory whose files COPY may read, if there is one.
+const IMPORTS: &str = "/import";
+
+/// The file that a COPY names, which is to lie below that directory.
+pub fn import_path(name: &str) -> Result<String, Failure> {
+    if std::fs::metadata(IMPORTS).is_err() {
+        let message = "COPY is refused: no directory was allowed for it; use copy_from=, or execute_many()";
+        return Err(Failure::new("not_supported", message));
+    }
+    let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+    if name.is_empty() || name.contains('\0') || !Path::new(name).components().all(inside) {
+        let message = format!(
+            "COPY reads files below the directory allowed for it, by names without .. and / before: {name:?}"
+        );
+        return Err(Failure::new("invalid_argument", message));
+    }
+    Ok(format!("{IMPORTS}/{name}"))
+}
+
+/// Whether it is a file: opening a pipe would wait for ever.
+pub fn check_import(path: &str) -> Result<(), Failure> {
+    let name = path.strip_prefix(IMPORTS).unwrap_or(path).trim_start_matches('/');
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_file() => Ok(()),
+        Ok(_) => Err(Failure::new("io_error", format!("COPY reads files, which {name:?} is not"))),
+        Err(error) => Err(Failure::new("io_error", format!("COPY cannot read {name:?}: {error}"))),
+    }
+}
 
 const EBADF: i32 = 8;
 

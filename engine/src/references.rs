@@ -30,6 +30,7 @@ pub fn effects(statement: &Statement, engine: &MVCCEngine) -> Vec<Effect> {
     let mut effects = Vec::new();
     match statement {
         Statement::Insert(insert) => add(&insert.table_name.value_lower, engine, &mut effects),
+        Statement::Copy(copy) => add(&copy.table_name.value_lower, engine, &mut effects),
         Statement::Update(update) => {
             add(&update.table_name.value_lower, engine, &mut effects);
             let changed = |column: &str| update.updates.keys().any(|name| name.eq_ignore_ascii_case(column));

@@ -15,6 +15,7 @@ use stoolap::parser::{Lexer, Parser, Token, TokenType};
 use stoolap::{CachedPlanRef, ExecutionContext, SmartString, Value};
 
 use crate::errors::Failure;
+use crate::files;
 use crate::guard;
 use crate::references::Effect;
 
@@ -23,6 +24,8 @@ const MOST_PARAMETERS: usize = 32_767;
 /// Parentheses within parentheses, and operators in a row: each costs the parser a frame of the stack.
 const DEEPEST: usize = 20_000;
 const PARENTHESIS_COST: usize = 3;
+/// What file systems take.
+const LONGEST_NAME: usize = 255;
 const PLANS: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
 
 /// How a statement is run, see `session`.
@@ -125,8 +128,15 @@ impl Plan {
         }
     }
 
+    pub fn is_copy(&self) -> bool {
+        matches!(&*self.cached.statement, Statement::Copy(_))
+    }
+
     /// What to execute with these parameters.
     pub fn bound(&self, context: &ExecutionContext) -> Result<CachedPlanRef, Failure> {
+        if let Statement::Copy(copy) = &*self.cached.statement {
+            files::check_import(&copy.file_path)?;
+        }
         if !self.places.need_literals(context) {
             return Ok(self.cached.clone());
         }
@@ -251,8 +261,14 @@ pub fn plan(sql: &str) -> Result<Plan, Failure> {
         }
     };
     let kind = kind(&statement)?;
-    if let Statement::Select(select) = &mut statement {
-        tell_apart(select);
+    match &mut statement {
+        Statement::Select(select) => tell_apart(select),
+        Statement::Copy(copy) => copy.file_path = files::import_path(&copy.file_path)?,
+        Statement::CreateTable(create) => refuse_path(&create.table_name.value)?,
+        Statement::AlterTable(alter) => {
+            alter.new_table_name.iter().try_for_each(|name| refuse_path(&name.value))?;
+        }
+        _ => {}
     }
     let (has_params, param_count) = match &placeholders {
         Placeholders::Positional(count) => (*count > 0, *count),
@@ -299,6 +315,16 @@ fn refuse_nul(sql: &str) -> Result<(), Failure> {
     }
 }
 
+/// The name of a table is that of a directory as well, which has to lie in the database's.
+fn refuse_path(name: &str) -> Result<(), Failure> {
+    if name.contains(['/', '\\']) || matches!(name, "." | "..") || name.len() > LONGEST_NAME {
+        let message =
+            format!("a table's name holds no / or \\ and has at most {LONGEST_NAME} bytes: {name:?}");
+        return Err(Failure::new("invalid_argument", message));
+    }
+    Ok(())
+}
+
 fn kind(statement: &Statement) -> Result<Kind, Failure> {
     Ok(match statement {
         Statement::Select(_)
@@ -308,6 +334,9 @@ fn kind(statement: &Statement) -> Result<Kind, Failure> {
         | Statement::ShowCreateView(_)
         | Statement::ShowIndexes(_)
         | Statement::Describe(_) => Kind::Read,
+        Statement::Explain(explain) if matches!(*explain.statement, Statement::Copy(_)) => {
+            return Err(Failure::new("not_supported", "EXPLAIN of COPY is refused: it has no plan"));
+        }
         Statement::Explain(explain) if explain.analyze => kind(&explain.statement)?,
         Statement::Explain(_) => Kind::Read,
         Statement::Insert(_) | Statement::Update(_) | Statement::Delete(_) => Kind::Write,
@@ -335,12 +364,7 @@ fn kind(statement: &Statement) -> Result<Kind, Failure> {
         Statement::Savepoint(savepoint) => Kind::Savepoint(savepoint.savepoint_name.value.to_string()),
         Statement::ReleaseSavepoint(release) => Kind::Release(release.savepoint_name.value.to_string()),
         Statement::Set(_) => Kind::SetIsolation,
-        Statement::Copy(_) => {
-            return Err(Failure::new(
-                "not_supported",
-                "COPY is refused: read the file and use execute_many()",
-            ));
-        }
+        Statement::Copy(_) => Kind::Write,
         Statement::Expression(_) => {
             return Err(syntax("the SQL is not a statement: it begins with no known keyword"));
         }

@@ -1,0 +1,1 @@
+"""Races of processes for one directory: `./dev python -m tests.locking`."""

@@ -1,0 +1,1 @@
+"""Hostile names of files: `./dev python -m tests.sandbox`."""
