@@ -8,7 +8,6 @@ import functools
 import logging
 import math
 import os
-import stat
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -32,17 +31,15 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sizes of the files that Python has synced, directories left out."""
+    """The sizes of the logs that Python has synced."""
     sizes = []
-    fsync = os.fsync
+    sync = logs.sync
 
-    def counting(descriptor: int) -> None:
-        status = os.fstat(descriptor)
-        fsync(descriptor)
-        if stat.S_ISREG(status.st_mode):
-            sizes.append(status.st_size)
+    def counting(file: Path) -> None:
+        sync(file)
+        sizes.append(file.stat().st_size)
 
-    monkeypatch.setattr(os, "fsync", counting)
+    monkeypatch.setattr(logs, "sync", counting)
     return sizes
 
 
@@ -146,7 +143,7 @@ async def test_a_sync_that_fails_is_reported_and_tried_again(
 
     async with aiostoolap.connect(folder, checkpoint_every=None) as db:
         with monkeypatch.context() as patch:
-            patch.setattr(logs, "sync_file", fail)
+            patch.setattr(logs, "sync", fail)
             await db.execute("CREATE TABLE t (a INTEGER)")
             await until(lambda: failed(db, "sync", 2))
             assert "Input/output error" in str((await state(db, "sync")).last_error)
