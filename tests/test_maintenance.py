@@ -17,7 +17,7 @@ import anyio
 import pytest
 
 import aiostoolap
-from aiostoolap import Engine, TaskState, logs, maintenance
+from aiostoolap import Engine, TaskState, directory, logs, maintenance
 from aiostoolap.logs import Logs
 from aiostoolap.maintenance import Maintenance
 from tests import commits
@@ -33,7 +33,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of the logs that Python has synced."""
     sizes = []
-    sync = logs.sync
+    sync = directory.sync
 
     def counting(file: Path) -> None:
         sync(file)
