@@ -22,7 +22,7 @@ if sys.version_info >= (3, 14):
     Sql: TypeAlias = str | Template
 else:
     Sql: TypeAlias = str
-"""A statement: its text or, from Python 3.14 on, a template string such as `t"SELECT * FROM users WHERE id = {id}"`."""
+    """A statement, as text or, from Python 3.14 on, as a template string like `t"SELECT * FROM t WHERE id = {id}"`."""
 
 
 def statement(sql: Sql, params: Parameters) -> tuple[str, Parameters]:

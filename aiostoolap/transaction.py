@@ -19,7 +19,10 @@ from aiostoolap.verbs import Settings
 __all__ = ["Isolation", "Tx"]
 
 Isolation: TypeAlias = Literal["read committed", "snapshot"]
-"""What a transaction sees: what others commit meanwhile, or the database as it was when the transaction began."""
+"""What a transaction sees.
+
+That is what others commit meanwhile, or the database as it was when the transaction began.
+"""
 
 ISOLATIONS = ("read committed", "snapshot")
 

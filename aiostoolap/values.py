@@ -25,7 +25,10 @@ __all__ = ["Json", "Parameters", "Vector", "register_codec"]
 T = TypeVar("T")
 
 Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any] | None
-"""A sequence for `?` and `$1`, a mapping for `:name`, or None."""
+"""The parameters of a statement.
+
+A sequence for `?` and `$1`, a mapping for `:name`, or None.
+"""
 
 
 if TYPE_CHECKING:

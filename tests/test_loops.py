@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -126,3 +127,18 @@ def test_loop(loop: str, scenario: Callable[[DB], Awaitable[None]]) -> None:
             await scenario(db)
 
     anyio.run(main, **LOOPS[loop])
+
+
+async def test_a_task_that_is_collected_leaves_none_asleep(db: DB) -> None:
+    """The loop has asked to be woken for the first of those that sleep, and that one is gone."""
+    await db.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)")
+    await db.execute_many("INSERT INTO t VALUES (?, ?)", ((n, f"b{n}") for n in range(5_000)))
+    gone = db.query_value(CROSS_JOIN).__await__()
+    waits_for = gone.send(None)  # As a task does.
+    while waits_for is None:
+        waits_for = gone.send(None)
+    asleep = asyncio.create_task(db.query_value("SELECT 5"))
+    await asyncio.sleep(0.1)
+    gone.close()
+    async with asyncio.timeout(20):
+        assert await asleep == 5

@@ -24,6 +24,7 @@ ORDER = [
     "core.pace",
     "core.lifetime",
     "core.lanes",
+    "core.bell",
     "core.exchange",
     "core.watch",
     "core.server",

@@ -9,14 +9,13 @@ wait here for their lanes' turns.
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import threading
-import time
 from collections.abc import Callable, Iterable
 
 from aiostoolap import errors
 from aiostoolap.core import protocol, ring
+from aiostoolap.core.bell import Bell
 from aiostoolap.core.lanes import Lane, Lanes
 
 Answer = bytes | ring.Reply | errors.Error
@@ -107,20 +106,8 @@ class Exchange:
         """So many there have been."""
         self.waited = 0.0
         """Seconds that tasks slept until their calls were done. Loops add to it without the lock: it is a figure."""
-        self._begun = self._fell_asleep = 0.0
-        self._slept = 0.0
         self._waiting = Lanes[Call]()
-        self._awake = True
-        """The thread looks here before it sleeps."""
-        self._bell = threading.Lock()
-        self._bell.acquire()
-        self._rung = 0.0
-
-    def open(self, place: ring.Ring) -> None:
-        """Has requests placed in that ring."""
-        with self.lock:
-            self.ring = place
-            self._begun = time.monotonic()
+        self.bell = Bell(self.lock)
 
     def check(self) -> None:
         """
@@ -143,7 +130,7 @@ class Exchange:
             number = 1 + count % _NUMBERS  # 0 is what unused words hold.
             waiting = self._waiting
             turn = (lane.last if lane.waiting else waiting.round) + 1
-            call = Call(turn << 32 | number, number, request, self._awake and self.polls)
+            call = Call(turn << 32 | number, number, request, self.bell.awake and self.polls)
             if waiting.count or (len(place.free) < _ROOMY and place.room(_ENOUGH) <= 0):
                 waiting.add(lane, call)
                 if waiting.count % _SOME == 0:
@@ -170,8 +157,8 @@ class Exchange:
         self._calls[slot] = call
         if call.wake is not None or call.abandoned:
             place.expect(slot, call.number)
-        if not self._awake:
-            self._ring_the_bell()
+        if not self.bell.awake:
+            self.bell.ring()
 
     def expect(self, call: Call) -> None:
         """Has the thread see to it that a call is done; `is_done` afterwards says whether it is already."""
@@ -215,7 +202,7 @@ class Exchange:
 
     def is_kept_waiting(self) -> bool:
         """Whether the thread is on its way into the module, or out of it, and may be waiting for Python's lock."""
-        return self._awake and self.ring is not None and not self.ring.is_serving
+        return self.bell.awake and self.ring is not None and not self.ring.is_serving
 
     def has_much_room(self) -> bool:
         """Whether what is not urgent may be placed."""
@@ -257,13 +244,6 @@ class Exchange:
         """How many calls wait for their turn."""
         with self.lock:
             return self._waiting.count + (self.ring.queued if self.ring is not None else 0)
-
-    @property
-    def awake(self) -> float:
-        """Seconds that the thread was awake: it ran something, or waited awake."""
-        with self.lock:
-            now = time.monotonic() if self._awake else self._fell_asleep
-            return now - self._begun - self._slept
 
     # What the thread does.
 
@@ -328,21 +308,12 @@ class Exchange:
             After how many seconds there was; None if the time was up.
         """
         with self.lock:
-            self._fell_asleep = begun = time.monotonic()
             self.fill()
             # Calls that wait still, wait for slots: whoever frees one rings.
             if self._has_work or (self.closing is not None and not self._waiting.count):
                 return 0.0
-            self._awake = False
-        rung = self._bell.acquire(timeout=-1 if timeout is None else timeout)
-        with self.lock:
-            if not rung and self._awake:
-                rung = self._bell.acquire()  # Just after the time was up.
-            self._awake = True
-            # Not until now: to wake takes its time, above all if a task keeps Python's lock meanwhile.
-            slept = (self._rung if rung else time.monotonic()) - begun
-            self._slept += slept
-        return slept if rung else None
+            self.bell.lie_down()
+        return self.bell.sleep(timeout)
 
     # Both.
 
@@ -378,14 +349,7 @@ class Exchange:
     def _call_back(self) -> None:
         if self.ring is not None:
             self.ring.call_back()
-        self._ring_the_bell()
-
-    def _ring_the_bell(self) -> None:
-        if not self._awake:
-            self._rung = time.monotonic()
-            with contextlib.suppress(RuntimeError):  # It rings already: an exception came before the next line.
-                self._bell.release()
-            self._awake = True
+        self.bell.ring()
 
     def forget_parent(self) -> None:
         """After a fork, in the child: there is no thread here, but perhaps a lock that it held."""

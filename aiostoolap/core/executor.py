@@ -195,10 +195,15 @@ class Executor:
         return self._exchange.closing is None
 
     def figures(self) -> Figures:
-        """What its calls have come to so far."""
+        """What its calls have come to so far.
+
+        Raises:
+            Error: the engine is closed, or is gone.
+        """
         exchange = self._exchange
+        exchange.check()  # A child of a fork must not wait for a lock that the parent's thread had.
         failures = exchange.ring.failures if exchange.ring is not None else 0
-        return Figures(exchange.queued, exchange.calls, failures, exchange.waited, exchange.awake)
+        return Figures(exchange.queued, exchange.calls, failures, exchange.waited, exchange.bell.awake_seconds)
 
     def forget_parent(self) -> None:
         """After a fork, in the child: there is no thread here."""
@@ -211,7 +216,7 @@ class Executor:
             runtime = self._start()
             self.version = runtime.version
             with self._exchange.lock:
-                self._exchange.open(runtime.ring)
+                self._exchange.ring = runtime.ring
                 _wake_all(self._starters)
             reply = Server(runtime, self._exchange, self._pace, self._chores, self._on_warning).serve()
             if not reply.ok:

@@ -57,6 +57,9 @@ class Watch:
                 await waiter.wait()
             except GeneratorExit:
                 self._sleepers.pop(call.order, None)
+                # It may be what the thread was asked to tell of; and this may be any thread.
+                if self._sleepers and not self._looking:
+                    self.look()
                 raise
             except BaseException:
                 if self._sleepers.pop(call.order, None) and not self._looking:
