@@ -56,13 +56,17 @@ async def test_a_checkpoint_may_end_at_any_step(folder: Path, tmp_path: Path, mo
             await db.execute(f"INSERT INTO {table} VALUES (3, 3)")
             await db.execute(f"UPDATE {table} SET n = 20 WHERE id = 2")
             await db.execute(f"DELETE FROM {table} WHERE id = 1")
+        await db.execute("DROP TABLE b")
+        for table in "bd":
+            await db.execute(f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, n INTEGER)")
+            await db.execute(f"INSERT INTO {table} VALUES (2, 20), (3, 3)")
         with monkeypatch.context() as patch:
             patch.setattr(Runtime, "sync_directories", keeping)
             await db.checkpoint()
     assert len(images) > 5
     for image in images:
         async with aiostoolap.connect(image) as db:
-            for table in "abc":
+            for table in "abcd":
                 rows = await db.query(f"SELECT id, n FROM {table} ORDER BY id", into=tuple)
                 assert rows == [(2, 20), (3, 3)], f"{table} in {image.name}"
 
