@@ -11,7 +11,6 @@ import sys
 import textwrap
 import threading
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -231,39 +230,6 @@ def test_fork(tmp_path: Path) -> None:
         """
     code, stderr, _ = run(program, folder=tmp_path / "db")
     assert code == 0, stderr
-
-
-async def test_a_lost_instance_says_so(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
-    await db.execute("CREATE TABLE t (a INTEGER)")
-    waiting = asyncio.create_task(db.query_value("SELECT 1"))
-
-    def trap(_: Runtime) -> ring.Left:
-        raise aiostoolap.EngineLostError("the engine's instance is gone: wasm trap")
-
-    monkeypatch.setattr(Runtime, "serve", trap)  # No SQL is known that traps.
-    with pytest.raises(aiostoolap.EngineLostError, match="gone"):
-        while True:
-            await db.query("SELECT 1")  # Until the thread has left the `serve` that it may be in.
-            await asyncio.sleep(0.01)
-    for _ in range(100):
-        with pytest.raises(aiostoolap.EngineLostError, match="gone"):
-            await db.query("SELECT 1")
-    await asyncio.wait([waiting])
-    with warnings.catch_warnings(action="error"):
-        await db.close()
-
-
-async def test_a_lost_instance_answers_all_that_waits(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
-    def trap(_: Runtime) -> ring.Left:
-        raise aiostoolap.EngineLostError("the engine's instance is gone: wasm trap")
-
-    monkeypatch.setattr(Runtime, "serve", trap)
-    asked = [asyncio.create_task(db.query_value("SELECT 1")) for _ in range(2 * ring.SLOTS)]
-    found = await asyncio.gather(*asked, return_exceptions=True)
-    assert any(isinstance(value, aiostoolap.EngineLostError) for value in found)
-    assert all(value == 1 or isinstance(value, aiostoolap.EngineLostError) for value in found)
-    with warnings.catch_warnings(action="error"):
-        await db.close()
 
 
 async def test_more_calls_than_there_is_room_for(numbers: DB) -> None:
