@@ -57,16 +57,16 @@ class Backup:
                         self._copy(file)
                         self._copied[file] = version
 
-    def finish(self, ready: bool) -> None:
+    def finish(self, ready: bytes | None) -> None:
         """Copies what has changed since, while the engine stands still, and gives the copy its name.
 
         Args:
-            ready: the engine has written what it had to write.
+            ready: what the engine says when it has written what it had to write; None if it has not.
 
         Raises:
             OperationalError: the copy cannot be written.
         """
-        if not ready:
+        if ready is None:
             return
         with _writing():
             there = set(self._files())

@@ -17,9 +17,9 @@ from aiostoolap import stats
 from aiostoolap.backup import Backup
 from aiostoolap.core import protocol
 from aiostoolap.core.executor import Caller
+from aiostoolap.core.inheritance import Hold
 from aiostoolap.errors import (
     ClosedError,
-    EngineLostError,
     NotSupportedError,
     ProgrammingError,
     TransactionConflictError,
@@ -72,7 +72,7 @@ class DB(Session):
         caller: Caller,
         settings: Settings,
         handle: protocol.Handle,
-        hold: protocol.Hold | None,
+        hold: Hold | None,
         maintenance: Maintenance,
         lease: Lease | None,
     ) -> None:
@@ -154,7 +154,7 @@ class DB(Session):
         if self._lease is not None:
             self._lease.take()
         try:
-            body = await self._caller.submit(protocol.clone(self._connection(), self._hold))
+            body = await self._caller.submit(self._caller.inheritance.clone(self._connection(), self._hold))
         except BaseException:
             if self._lease is not None:
                 await self._lease.give()
@@ -178,8 +178,8 @@ class DB(Session):
         if handle is None:
             return
         try:
-            with suppress(ClosedError, EngineLostError):  # The engine has ended before it.
-                await self._caller.submit(protocol.close(handle, self._hold))
+            with suppress(ClosedError):  # The engine has ended before it.
+                await self._caller.submit(self._caller.inheritance.close(handle, self._hold))
         finally:
             if self._lease is not None:
                 await self._lease.give()
@@ -305,5 +305,5 @@ class DB(Session):
     def __del__(self) -> None:
         handle = getattr(self, "_handle", None)
         if handle is not None and self._caller.is_open:
-            self._caller.post(protocol.close(handle, self._hold))
+            self._caller.post(self._caller.inheritance.close(handle, self._hold))
             warnings.warn("a connection was not closed", ResourceWarning, stacklevel=2, source=self)

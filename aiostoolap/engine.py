@@ -219,7 +219,7 @@ class Engine:
         give_up = time.monotonic() + lock_timeout
         while True:
             try:
-                body = await caller.submit(protocol.open_database(name.text, hold))
+                body = await caller.submit(caller.inheritance.open_database(name.text, hold))
                 break
             except DatabaseLockedError:
                 left = give_up - time.monotonic()
@@ -247,7 +247,8 @@ def _start_runtime(wasm: Path | None, root: Path | None, imports: Path | None, m
 
 def _print(text: str) -> None:
     for line in text.splitlines():
-        _log.warning("engine: %s", line)
+        if not any(expected in line for expected in _EXPECTED):
+            _log.warning("engine: %s", line)
 
 
 _EXPECTED = (

@@ -19,7 +19,7 @@
             │   ├── TransactionAbortedError   a statement of it was stopped: only rollback is possible
             │   ├── DatabaseLockedError       another process, or another engine, has the database open
             │   ├── CorruptDatabaseError      files of the database are missing or damaged
-            │   └── EngineLostError           the engine is gone after a trap: open it again
+            │   └── EngineLostError           the engine failed, and the transaction, cursor or database is lost
             ├── ProgrammingError              wrong SQL, wrong names, wrong number of parameters
             ├── InternalError                 the engine failed in a way that it should not
             └── NotSupportedError             the engine, or this driver, refuses it
@@ -153,9 +153,11 @@ class CorruptDatabaseError(OperationalError):
 
 
 class EngineLostError(OperationalError):
-    """The engine's instance is gone after a trap.
+    """The engine failed beyond repair, and what the call was for is lost.
 
-    What was committed to a file database is there when it is opened again; an in-memory database is lost.
+    File databases open again by themselves, with all that was committed; their connections and prepared statements
+    go on. Transactions and cursors that were open are lost, and so are in-memory databases. If the message says so,
+    the statement that was running may have happened or not.
     """
 
 
@@ -180,6 +182,7 @@ _CLASSES: Mapping[str, type[Error]] = {
     "foreign_key_violation": ForeignKeyViolationError,
     "cancelled": StatementCancelledError,
     "memory_limit": MemoryLimitError,
+    "lost": EngineLostError,
     "write_conflict": TransactionConflictError,
     "transaction_aborted": TransactionAbortedError,
     "database_locked": DatabaseLockedError,

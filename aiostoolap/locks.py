@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from aiostoolap import stamp
-from aiostoolap.core.protocol import Hold
+from aiostoolap.core.inheritance import Hold
 from aiostoolap.directory import check_files, find, make_folder, open_file
 from aiostoolap.errors import DatabaseLockedError, InterfaceError, OperationalError
 

@@ -90,7 +90,13 @@ class _Task:
         except (OSError, errors.MemoryLimitError, _FailedError) as failure:
             error = str(failure)
             _log.warning("maintenance: %s failed: %s", self.name, error)
-        state = replace(self.state, last_seconds=time.monotonic() - begun, last_error=error)
+        except errors.EngineLostError as failure:
+            self._note(str(failure), time.monotonic() - begun)
+            raise
+        self._note(error, time.monotonic() - begun)
+
+    def _note(self, error: str | None, seconds: float) -> None:
+        state = replace(self.state, last_seconds=seconds, last_error=error)
         if error is None:
             self.state = replace(state, runs=state.runs + 1, failures=0)
         else:

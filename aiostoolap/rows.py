@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from aiostoolap.core import protocol
-from aiostoolap.core.exchange import Call
+from aiostoolap.core.call import Call
 from aiostoolap.core.protocol import ALL_ROWS, RowDecoders
 from aiostoolap.errors import ClosedError, InterfaceError, ProgrammingError
 from aiostoolap.row import Reader, Shape

@@ -163,7 +163,7 @@ class Session(Verbs):
             TimeoutError: it took longer than `timeout`.
             ClosedError: the connection is closed, or the transaction has ended.
         """
-        request = protocol.prepare(self._connection(), text(sql, "prepare"))
+        request = self._caller.inheritance.prepare(self._connection(), text(sql, "prepare"))
         body = await self._submit(request, timeout)
         return Statement(self, sql, protocol.prepared(body))
 
@@ -256,7 +256,7 @@ class Statement(Verbs):
         handle, self._handle = self._handle, None
         if handle is not None and self._caller.is_open:
             with suppress(ClosedError, EngineLostError):  # Its connection, or the engine, has ended before it.
-                await self._caller.submit(protocol.close(handle))
+                await self._caller.submit(self._caller.inheritance.release(handle))
 
     async def __aenter__(self) -> Self:
         return self
@@ -269,7 +269,7 @@ class Statement(Verbs):
     def __del__(self) -> None:
         handle = getattr(self, "_handle", None)
         if handle is not None and self._caller.is_open:
-            self._caller.post(protocol.close(handle))
+            self._caller.post(self._caller.inheritance.release(handle))
             message = f"a prepared statement was not closed: {self.sql}"
             warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
 

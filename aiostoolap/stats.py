@@ -38,6 +38,7 @@ class Stats:
         log_bytes: the size of the largest log among the file databases.
         plans: statements whose plan is kept.
         maintenance: the maintenance tasks that are on, by name.
+        lost_instances: how often the engine was lost after a trap, and another instance has taken its place.
     """
 
     queued: int
@@ -58,6 +59,7 @@ class Stats:
     log_bytes: int
     plans: int
     maintenance: Mapping[str, TaskState]
+    lost_instances: int
 
 
 async def read(caller: Caller, maintenance: Maintenance) -> Stats:

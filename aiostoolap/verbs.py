@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from aiostoolap import shapes
 from aiostoolap.core import protocol
-from aiostoolap.core.exchange import Call
+from aiostoolap.core.call import Call
 from aiostoolap.core.executor import Caller
 from aiostoolap.errors import ClosedError, EngineLostError, Error, InterfaceError
 from aiostoolap.observe import Observer, StatementEvent

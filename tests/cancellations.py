@@ -24,7 +24,8 @@ import anyio.lowlevel
 
 import aiostoolap
 from aiostoolap import DB, Engine
-from aiostoolap.core.exchange import Call, Exchange
+from aiostoolap.core.call import Call
+from aiostoolap.core.exchange import Exchange
 
 LOOPS: dict[str, dict[str, Any]] = {
     "asyncio": {"backend": "asyncio"},

@@ -21,7 +21,8 @@ from typing import Any
 import anyio
 
 import aiostoolap
-from aiostoolap.core.exchange import Call, Exchange
+from aiostoolap.core.call import Call
+from aiostoolap.core.exchange import Exchange
 from aiostoolap.core.pace import Latency
 from aiostoolap.core.ring import Ring
 from aiostoolap.core.runtime import Runtime

@@ -347,7 +347,7 @@ async def test_a_damaged_log_warns(folder: Path) -> None:
 
 
 BURST = """
-import asyncio, resource, sys, aiostoolap
+import asyncio, os, resource, sys, aiostoolap
 
 async def insert(db, n, found):
     try:
@@ -361,12 +361,17 @@ async def main(folder):
         db, other = await engine.open("file:///data/a?sync_mode=full"), await engine.open("file:///data/b")
         await other.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)")
         healthy = []
+        memory = await engine.open("memory://")
+        await memory.execute("CREATE TABLE t (a INTEGER)")
         await db.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)")
+        rows = await db.prepare("SELECT a FROM t ORDER BY a")
         found = []
         await asyncio.gather(*(insert(db, n, found) for n in range(100)))
+        txs = await db.begin(), await other.begin(), await memory.begin()
+        for tx in txs:
+            await tx.execute("DELETE FROM t WHERE a = 0")
         size = max(file.stat().st_size for file in folder.glob("a/wal/*"))
         resource.setrlimit(resource.RLIMIT_FSIZE, (size + 5_000, resource.RLIM_INFINITY))
-        rejected = []
         created = asyncio.gather(
             *(insert(db, n, found) for n in range(100, 200)),
             db.execute("CREATE TABLE u (a INTEGER)"),
@@ -376,19 +381,34 @@ async def main(folder):
         )
         results = await created
         assert isinstance(results[100], aiostoolap.OperationalError), results[100]
-        for sql in ("SELECT 1", "INSERT INTO t VALUES (-1, '')", "PRAGMA CHECKPOINT"):
+        # It opens again by itself; reading goes on, and writing fails as long as there is no room.
+        for n in range(5):
+            assert await rows.query(into=int) == sorted(found)
             try:
-                await db.execute(sql)
+                await db.execute("INSERT INTO t VALUES (-1, $1)", (os.urandom(100_000).hex(),))
             except aiostoolap.OperationalError:
                 continue
-            raise AssertionError(sql)
+            raise AssertionError("there is room")
+        try:
+            await txs[0].commit()
+        except aiostoolap.EngineLostError as error:
+            assert "begin it again" in str(error), error
+        else:
+            raise AssertionError("the transaction was not lost")
+        # Nobody else has lost anything.
+        await txs[1].commit()
+        await txs[2].commit()
         assert healthy == list(range(10)) == await other.query("SELECT a FROM t ORDER BY a", into=int)
+        assert await memory.query("SELECT a FROM t") == []
+        assert (await engine.stats()).lost_instances == 0
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+        assert await db.execute("INSERT INTO t VALUES (-1, '')") == 1
         await db.close()
         again = await engine.open("file:///data/a?sync_mode=full")
         there = await again.query("SELECT a FROM t ORDER BY a", into=int)
-        assert sorted(found) == there, (sorted(found), there)
-        assert await again.execute("INSERT INTO t VALUES (-1, '')") == 1
+        assert [-1, *sorted(found)] == there, (sorted(found), there)
+        for item in (again, other, memory):
+            await item.close()
         print(len(there))
 
 from pathlib import Path
@@ -396,7 +416,7 @@ asyncio.run(main(Path(sys.argv[1])))
 """
 
 
-def test_a_log_that_cannot_be_written_acknowledges_nothing(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_written_acknowledges_nothing_and_opens_again(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", BURST, tmp_path], capture_output=True, text=True, timeout=60, check=False
     )

@@ -178,6 +178,35 @@ def test_a_stop_hits_only_the_request_with_its_number(host: Host) -> None:
     assert [host.batch(request)[0].ok for _ in range(3)] == [True, False, True]
 
 
+def test_a_new_instance_takes_over_handles() -> None:
+    host = Host()
+    try:
+        host.one(protocol.inherit(1000, [(3, "memory://", False), (5, "file:///data/x", True)], [(7, 5, "SELECT 1")]))
+        assert host.open() == 1001
+        lost = (
+            protocol.execute(3, "SELECT 1", None),  # In memory.
+            protocol.execute(9, "SELECT 1", None),  # A transaction, of which nothing is known.
+            protocol.commit(9),
+            protocol.fetch(9, 1, 1),
+            protocol.execute(1001, 9, None),
+        )
+        assert [host.code(request) for request in lost] == ["lost"] * len(lost)
+        # This host has no files.
+        assert host.code(protocol.execute(5, 7, None)) in ("io_error", "wal_unavailable", "internal")
+        for request in (
+            protocol.rollback(9),
+            protocol.close(9),
+            protocol.close(3),
+            protocol.close(7),
+            protocol.close(5),
+        ):
+            host.one(request)
+        assert host.code(protocol.execute(1002, "SELECT 1", None)) == "closed"
+    finally:
+        host.on_thread(host.runtime.close)
+        host.thread.shutdown()
+
+
 def test_closing_a_connection_closes_what_it_made(host: Host) -> None:
     db = host.open()
     statement = protocol.prepared(host.one(protocol.prepare(db, "SELECT 1"))).statement

@@ -17,6 +17,7 @@ PACKAGE = Path(aiostoolap.__file__).parent
 ORDER = [
     "errors",
     "core.protocol",
+    "core.inheritance",
     "core.ring",
     "core.cache",
     "core.runtime",
@@ -25,7 +26,10 @@ ORDER = [
     "core.lifetime",
     "core.lanes",
     "core.bell",
+    "core.call",
+    "core.placement",
     "core.exchange",
+    "core.instances",
     "core.watch",
     "core.server",
     "core.executor",

@@ -1,113 +1,38 @@
-"""Where tasks and the engine's thread meet: calls by the slots of the ring that they are in, and who waits for what.
+"""Where tasks and the engine's thread meet, and who waits for what.
 
 Its lock is held to change what is here, to place requests and to take replies. It is also the fence between what is
 stored in the ring and what is read there afterwards.
-
-What is in the ring is served in the order in which it came there, so only some calls are there at a time. The others
-wait here for their lanes' turns.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import threading
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Iterable
 
 from aiostoolap import errors
 from aiostoolap.core import protocol, ring
-from aiostoolap.core.bell import Bell
-from aiostoolap.core.lanes import Lane, Lanes
-
-Answer = bytes | ring.Reply | errors.Error
+from aiostoolap.core.call import Answer, Call
+from aiostoolap.core.lanes import Lane
+from aiostoolap.core.placement import CANCELLED, ENOUGH, ROOMY, SOME, Placement
 
 _NUMBERS = 2**32 - 1
 
-_ENOUGH = 128
-"""So many calls that the engine has not begun are enough to keep it busy: more would make other lanes wait for them."""
-_SOME = 16
-"""One look for room for so many calls that came, or went, since the last one; an idle thread looks as well."""
-_ROOMY = ring.SLOTS - _ENOUGH
-"""With so many slots free, there cannot be more of those."""
 
-_CANCELLED = errors.StatementCancelledError("the statement was cancelled before it began")
-
-
-class Call:
-    """A request on its way between a task and the thread."""
-
-    __slots__ = (
-        "abandoned",
-        "answer",
-        "done",
-        "number",
-        "order",
-        "polled",
-        "request",
-        "settled",
-        "slot",
-        "wake",
-        "words",
-    )
-
-    def __init__(self, order: int, number: int, request: protocol.Request, polled: bool) -> None:
-        self.order = order
-        """The engine serves calls in this order."""
-        self.number = number
-        """What the ring knows it by."""
-        self.request = request
-        self.slot: int | None = None
-        """Its slot in the ring; None while it waits for its turn, and when the slot is free again."""
-        self.polled = polled
-        """The thread is awake: it pays to look for the reply for a while."""
-        self.abandoned = False
-        """Its task does not take the answer: the thread does."""
-        self.wake: Callable[[], None] | None = None
-        """What the thread calls when it is done, if that is expected."""
-        self.answer: Answer | None = None
-        """What came back, if it is not in the ring."""
-        self.settled = False
-        """It was abandoned, and what it had opened is closed."""
-        self.words: memoryview | None = None
-        """The ring's, when its reply is to be seen there."""
-        self.done = 0
-        """The word that says so."""
-
-    def is_done(self) -> bool:
-        """Whether the answer is there."""
-        if self.words is None or self.answer is not None:
-            return self.answer is not None
-        try:
-            return self.words[self.done] == self.number
-        except ValueError:  # The memory was released: what was left is answered.
-            return True
-
-
-class Exchange:
-    """Calls on their way.
-
-    Args:
-        polls: tasks may look for their replies while the thread is awake.
-    """
+class Exchange(Placement):
+    """Calls on their way between tasks and the engine's thread."""
 
     def __init__(self, polls: bool) -> None:
-        self.ordered = ring.is_ordered()
-        self.polls = polls and self.ordered
-        # Reentrant: a collection of garbage may begin while it is held, and post what it finds.
-        self.lock = threading.RLock()
-        self.ring: ring.Ring | None = None
-        self.posts: list[protocol.Request] = []
-        """Requests whose replies nobody wants."""
-        self.closing: errors.Error | None = None
-        """What calls from now on are answered."""
-        self.ended = False
-        self._calls: dict[int, Call] = {}
-        """By slot."""
-        self.calls = 0
-        """So many there have been."""
+        super().__init__(polls)
         self.waited = 0.0
         """Seconds that tasks slept until their calls were done. Loops add to it without the lock: it is a figure."""
-        self._waiting = Lanes[Call]()
-        self.bell = Bell(self.lock)
+        self._failure: errors.Error | None = None
+        """Why there is no instance to call, and from when on that is worth another attempt."""
+        self._retry_at = 0.0
+        self._failures = 0
+        """Those of the instances that are gone."""
 
     def check(self) -> None:
         """
@@ -120,44 +45,37 @@ class Exchange:
     # What tasks do.
 
     def place(self, request: protocol.Request, lane: Lane) -> Call:
-        """Places a request; one for which there is no room waits for its turn."""
+        """Places a request; one for which there is no room waits for its turn.
+
+        Raises:
+            Error: no requests are taken any more; or the instance is gone, and no other one can be had.
+        """
         with self.lock:
             if self.closing is not None:
                 self.check()
             place = self.ring
-            assert place is not None, "submitted before the start"
+            if place is None:
+                self._wish()
             self.calls = count = self.calls + 1
             number = 1 + count % _NUMBERS  # 0 is what unused words hold.
             waiting = self._waiting
             turn = (lane.last if lane.waiting else waiting.round) + 1
             call = Call(turn << 32 | number, number, request, self.bell.awake and self.polls)
-            if waiting.count or (len(place.free) < _ROOMY and place.room(_ENOUGH) <= 0):
+            if place is None or waiting.count or (len(place.free) < ROOMY and place.room(ENOUGH) <= 0):
                 waiting.add(lane, call)
-                if waiting.count % _SOME == 0:
+                if waiting.count % SOME == 0:
                     self.fill()
             else:
                 waiting.round = turn
                 self._place(place, call)
         return call
 
-    def fill(self) -> None:
-        """Puts calls that wait into the ring, several at a time, as far as there is room."""
-        place = self.ring
-        room = place.room(_ENOUGH) if place is not None else 0
-        if place is not None and (room > _ENOUGH // 2 or len(place.free) <= _ENOUGH // 2):
-            for _ in range(min(room, self._waiting.count)):
-                self._place(place, self._waiting.take())
-
-    def _place(self, place: ring.Ring, call: Call) -> None:
-        request = call.request
-        slot = place.place(call.number, request.body, request.before is not None or request.after is not None)
-        call.slot = slot
-        call.done = slot + ring.DONE
-        call.words = place.words if self.ordered else None
-        self._calls[slot] = call
-        if call.wake is not None or call.abandoned:
-            place.expect(slot, call.number)
-        if not self.bell.awake:
+    def _wish(self) -> None:
+        """Has the thread try again to get an instance, if it could not."""
+        if self._failure is not None:
+            if time.monotonic() < self._retry_at:
+                raise copy.copy(self._failure)
+            self._failure = None
             self.bell.ring()
 
     def expect(self, call: Call) -> None:
@@ -172,12 +90,12 @@ class Exchange:
             self._stop(call)
         with self.lock:
             place, slot = self.ring, call.slot
-            if place is None or call.request.keep:
+            if call.request.keep:
                 return False
             if slot is None:
-                if call.answer is not _CANCELLED:
+                if call.answer is not CANCELLED:
                     return False
-            elif not self.ordered or place.has_begun(slot, call.number):
+            elif place is None or not self.ordered or place.has_begun(slot, call.number):
                 return False
         self.abandon(call)
         return True
@@ -195,18 +113,22 @@ class Exchange:
         """Takes the answer to a call that is done or withdrawn."""
         with self.lock:
             if call.abandoned:
-                return _CANCELLED
+                return CANCELLED
             self._release(call)
             assert call.answer is not None
             return call.answer
 
     def is_kept_waiting(self) -> bool:
         """Whether the thread is on its way into the module, or out of it, and may be waiting for Python's lock."""
-        return self.bell.awake and self.ring is not None and not self.ring.is_serving
+        place = self.ring
+        with contextlib.suppress(ValueError):  # Its memory was released.
+            return self.bell.awake and place is not None and not place.is_serving
+        return False
 
     def has_much_room(self) -> bool:
         """Whether what is not urgent may be placed."""
-        return not self._waiting.count and self.ring is not None and len(self.ring.free) > ring.SLOTS // 2
+        place = self.ring
+        return not self._waiting.count and place is not None and len(place.free) > ring.SLOTS // 2
 
     def settle(self, call: Call) -> None:
         """Takes the answer to a call that nobody wants, and closes what it has opened."""
@@ -243,7 +165,14 @@ class Exchange:
     def queued(self) -> int:
         """How many calls wait for their turn."""
         with self.lock:
-            return self._waiting.count + (self.ring.queued if self.ring is not None else 0)
+            placed = self.ring.queued if self.ring is not None else 0
+            return len(self._again) + self._waiting.count + placed
+
+    @property
+    def failures(self) -> int:
+        """How many calls the engine has answered with an error."""
+        with self.lock:
+            return self._failures + (self.ring.failures if self.ring is not None else 0)
 
     # What the thread does.
 
@@ -265,7 +194,7 @@ class Exchange:
             assert place is not None
             place.begin(slot, call.number)
             if place.is_stopped(slot, call.number):
-                call.answer = _CANCELLED
+                call.answer = CANCELLED
             return call
 
     def deliver(self, slots: Iterable[int]) -> None:
@@ -287,16 +216,55 @@ class Exchange:
         with self.lock:
             if self.closing is None:
                 self.closing = reason
-            left = self._refuse_waiting(reason)  # First, for a slot that is freed is given to one of them.
-            for call in list(self._calls.values()):
-                left.append(call)
-                if call.is_done():
-                    self._release(call)
-                else:
-                    call.answer, call.slot = call.answer or reason, None
-            self.ring = None
+            left = self._part(lambda _: reason) + self._refuse_waiting(reason)
             self.posts.clear()
         _wake(left)
+
+    def lose(self, uncertain: errors.Error) -> None:
+        """The instance is gone: answers what has run, and what was running; the rest waits for the next one.
+
+        Args:
+            uncertain: the answer to what was running, and to what had run without being acknowledged.
+        """
+        with self.lock:
+            place = self.ring
+            assert place is not None
+            self._failures += place.failures
+
+            def answer(call: Call) -> errors.Error | None:
+                assert call.slot is not None
+                if place.has_begun(call.slot, call.number):
+                    return uncertain
+                is_stopped = call.abandoned or place.is_stopped(call.slot, call.number)
+                return CANCELLED if is_stopped and not call.request.keep else None
+
+            left = self._part(answer)
+        for call in left:
+            if call.abandoned:
+                self.settle(call)
+        _wake(left)
+
+    def fail(self, failure: errors.Error, pause: float) -> None:
+        """There is no instance, and an attempt to get one has failed.
+
+        Args:
+            failure: what callers are told.
+            pause: seconds before another attempt.
+        """
+        with self.lock:
+            self._failure, self._retry_at = failure, time.monotonic() + pause
+            refused = self._refuse_waiting(failure)
+            self.posts += [call.request for call in refused if call.request.keep]
+        _wake(refused)
+
+    def wait_for_wish(self) -> None:
+        """Sleeps until a call wants an instance all the same, or the end begins."""
+        while True:
+            with self.lock:
+                if self.closing is not None or self._failure is None:
+                    return
+                self.bell.lie_down()
+            self.bell.sleep(None)
 
     def sleep(self, timeout: float | None) -> float | None:
         """Sleeps until there is something to do.
@@ -314,42 +282,6 @@ class Exchange:
                 return 0.0
             self.bell.lie_down()
         return self.bell.sleep(timeout)
-
-    # Both.
-
-    def _stop(self, call: Call) -> None:
-        if self.ring is None or call.request.keep:
-            return
-        if call.slot is not None:
-            self.ring.stop(call.slot, call.number)
-        elif call.answer is None:
-            self._waiting.remove(call)
-            call.answer = _CANCELLED
-
-    def _release(self, call: Call) -> None:
-        """Takes the answer to a call out of its slot."""
-        place, slot = self.ring, call.slot
-        if slot is None or place is None:
-            return
-        if call.answer is None:
-            call.answer = place.read(slot)
-        call.slot = None
-        del self._calls[slot]
-        place.release(slot)
-        if self._waiting.count and len(place.free) % _SOME == 0:
-            self.fill()
-
-    def _refuse_waiting(self, reason: errors.Error) -> list[Call]:
-        """Answers the calls that wait."""
-        refused = self._waiting.clear()
-        for call in refused:
-            call.answer = reason
-        return refused
-
-    def _call_back(self) -> None:
-        if self.ring is not None:
-            self.ring.call_back()
-        self.bell.ring()
 
     def forget_parent(self) -> None:
         """After a fork, in the child: there is no thread here, but perhaps a lock that it held."""

@@ -18,7 +18,10 @@ import anyio
 
 from aiostoolap import errors
 from aiostoolap.core import lifetime, loops, protocol, ring
-from aiostoolap.core.exchange import Call, Exchange
+from aiostoolap.core.call import Call
+from aiostoolap.core.exchange import Exchange
+from aiostoolap.core.inheritance import Inheritance
+from aiostoolap.core.instances import Instances
 from aiostoolap.core.lanes import Lane
 from aiostoolap.core.pace import Pace
 from aiostoolap.core.server import Chores, Server
@@ -41,6 +44,7 @@ class Figures(NamedTuple):
     failures: int
     waited_seconds: float
     awake_seconds: float
+    lost_instances: int
 
 
 class Executor:
@@ -63,6 +67,9 @@ class Executor:
         on_end: Callable[[], None] = lambda: None,
     ) -> None:
         self._start = start
+        self.inheritance = Inheritance()
+        """The requests for what outlives the engine's instance."""
+        self._lost = 0
         self._pace = pace
         self._chores = chores
         self._on_warning = on_warning
@@ -89,7 +96,7 @@ class Executor:
         """
         waiter = loops.waiter()
         with self._exchange.lock:
-            started = self._exchange.ring is not None or self._exchange.ended
+            started = bool(self.version) or self._exchange.ended
             if not started:
                 self._starters.append(waiter)
         if not started:
@@ -202,8 +209,8 @@ class Executor:
         """
         exchange = self._exchange
         exchange.check()  # A child of a fork must not wait for a lock that the parent's thread had.
-        failures = exchange.ring.failures if exchange.ring is not None else 0
-        return Figures(exchange.queued, exchange.calls, failures, exchange.waited, exchange.bell.awake_seconds)
+        awake = exchange.bell.awake_seconds
+        return Figures(exchange.queued, exchange.calls, exchange.failures, exchange.waited, awake, self._lost)
 
     def forget_parent(self) -> None:
         """After a fork, in the child: there is no thread here."""
@@ -211,16 +218,14 @@ class Executor:
 
     def _main(self) -> None:
         end: errors.Error = errors.ClosedError("the engine is closed")
-        runtime: Runtime | None = None
+        instances: Instances | None = None
         try:
-            runtime = self._start()
-            self.version = runtime.version
+            instances = Instances(self._start, self._exchange, self.inheritance)
             with self._exchange.lock:
-                self._exchange.ring = runtime.ring
+                self.version = instances.current.version
                 _wake_all(self._starters)
-            reply = Server(runtime, self._exchange, self._pace, self._chores, self._on_warning).serve()
-            if not reply.ok:
-                self._failure = errors.from_reply(*protocol.failure(reply.body))
+            while not self._serve(instances):
+                self._lost = instances.lost
         except errors.Error as error:
             end = error
         except BaseException as error:
@@ -229,14 +234,29 @@ class Executor:
         finally:
             self._exchange.end(end)
             try:
-                if runtime is not None:
-                    runtime.close()
+                if instances is not None:
+                    instances.current.close()
                 self._on_end()
             finally:
                 with self._exchange.lock:
                     self._exchange.ended = True
                     _wake_all(self._starters)
                     _wake_all(self._closers)
+
+    def _serve(self, instances: Instances) -> bool:
+        """Serves with one instance; false if it is gone, and another one has taken its place."""
+        server = Server(instances.current, self._exchange, self._pace, self._chores, self._on_warning)
+        try:
+            self._exchange.open(instances.current.ring)
+            reply = server.serve()
+        except errors.EngineLostError as loss:
+            if instances.replace(loss):
+                return False
+            self._failure = loss
+        else:
+            if not reply.ok:
+                self._failure = errors.from_reply(*protocol.failure(reply.body))
+        return True
 
 
 class Caller(Lane):
@@ -246,12 +266,14 @@ class Caller(Lane):
         executor: what runs them.
     """
 
-    __slots__ = ("_exchange", "_executor")
+    __slots__ = ("_exchange", "_executor", "inheritance")
 
     def __init__(self, executor: Executor) -> None:
         super().__init__()
         self._executor = executor
         self._exchange = executor._exchange
+        self.inheritance = executor.inheritance
+        """The requests for what outlives the engine's instance."""
 
     def figures(self) -> Figures:
         """What the calls of all have come to so far."""

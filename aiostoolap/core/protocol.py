@@ -9,8 +9,6 @@ import gc
 import json as _json
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -63,30 +61,15 @@ class Request(msgspec.Struct, frozen=True, gc=False):
         body: the encoded request.
         undo: from the reply's body, the request that closes what the reply opened; None if it opens nothing.
         before: called on the engine's thread before it runs; what it raises is the answer then.
-        after: called on the engine's thread when it has run, with whether it succeeded.
+        after: called on the engine's thread when it has run, with its reply's body; with None if it failed.
         keep: it runs although its caller is cancelled: it gives something back.
     """
 
     body: bytes
     undo: Callable[[bytes], Request | None] | None = None
     before: Callable[[], None] | None = None
-    after: Callable[[bool], None] | None = None
+    after: Callable[[bytes | None], None] | None = None
     keep: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Hold:
-    """What a connection holds on the host's side as long as it is open: the lock of its directory.
-
-    Args:
-        folder: the directory.
-        acquire: called on the engine's thread before the connection is opened.
-        release: called there after it is closed, or could not be opened.
-    """
-
-    folder: Path
-    acquire: Callable[[], None]
-    release: Callable[[], None]
 
 
 _decode_failure = msgspec.msgpack.Decoder(Failure).decode
@@ -146,26 +129,16 @@ def versions() -> Request:
     return Request(_encode((0,)))
 
 
-def open_database(dsn: str, hold: Hold | None = None) -> Request:
-    return _opening(_encode((1, dsn)), lambda body: opened(body)[0], hold)
+def open_database(dsn: str) -> Request:
+    return Request(_encode((1, dsn)), lambda body: close(opened(body)[0]))
 
 
-def clone(connection: Handle, hold: Hold | None = None) -> Request:
-    return _opening(_encode((2, connection)), handle, hold)
+def clone(connection: Handle) -> Request:
+    return Request(_encode((2, connection)), _close_handle)
 
 
-def close(anything: Handle, hold: Hold | None = None) -> Request:
-    after = None if hold is None else lambda _: hold.release()
-    return Request(_encode((3, anything)), after=after, keep=True)
-
-
-def _opening(body: bytes, connection: Callable[[bytes], Handle], hold: Hold | None) -> Request:
-    def undo(reply: bytes) -> Request:
-        return close(connection(reply), hold)
-
-    if hold is None:
-        return Request(body, undo)
-    return Request(body, undo, hold.acquire, lambda ok: None if ok else hold.release())
+def close(anything: Handle) -> Request:
+    return Request(_encode((3, anything)), keep=True)
 
 
 def execute(connection: Handle, target: Target, parameters: Any) -> Request:
@@ -218,7 +191,7 @@ def savepoint(transaction: Handle, action: Literal["create", "release", "rollbac
 
 
 def maintain(
-    connection: Handle, task: str, argument: str | None = None, after: Callable[[bool], None] | None = None
+    connection: Handle, task: str, argument: str | None = None, after: Callable[[bytes | None], None] | None = None
 ) -> Request:
     """A maintenance task for the database of a connection; for all databases if that is 0."""
     return Request(_encode((14, connection, task, argument)), after=after)
@@ -234,6 +207,22 @@ def set_memory_limit(size: int) -> Request:
 
 def close_all() -> Request:
     return Request(_encode((17,)), keep=True)
+
+
+def inherit(
+    last_handle: Handle,
+    connections: Sequence[tuple[Handle, str, bool]],
+    statements: Sequence[tuple[Handle, Handle, str]],
+) -> Request:
+    """Has a new instance take the place of one that is gone.
+
+    Args:
+        last_handle: above all handles of that instance.
+        connections: the handles of its connections, their DSNs, and whether SQL had begun a transaction there.
+        statements: the handles of its prepared statements, those of their connections, and the SQL.
+    """
+    numbered = [(handle, dsn, int(transacting)) for handle, dsn, transacting in connections]
+    return Request(_encode((18, last_handle, numbered, statements)))
 
 
 def _close_handle(body: bytes) -> Request:

@@ -16,7 +16,7 @@ _LARGE_BODIES, _LARGE_BODY_SIZE = 64, 1 << 16
 
 # Words from the ring's address.
 _TAIL, _LEAVE, _FOLLOW, _LIMIT, _PATIENCE, _TIME, _DOZE = range(7)
-_HEAD, _AWAITED_COUNT, _SERVING = 16, 17, 18
+_HEAD, _AWAITED_COUNT, _SERVING, _TRANSACTIONS, _TRANSACTION_COUNT = range(16, 21)
 _QUEUE = 32
 _AWAITED_SLOTS = _QUEUE + SLOTS
 _FIRST_SLOT = _AWAITED_SLOTS + SLOTS
@@ -240,6 +240,16 @@ class Ring:
         reason = result & (_WORD - 1)
         attends = self._slots + (result >> 32) * _SLOT_WORDS if reason == _ATTEND else None
         return Left(reason in (_IDLE, _DISTURBED), attends, reason == _DISTURBED)
+
+    def transacting(self, size: int) -> set[int]:
+        """The handles of the connections in which SQL has begun a transaction.
+
+        Args:
+            size: that of the memory, in bytes: after a trap, it may hold nonsense.
+        """
+        start = self.words[self._base + _TRANSACTIONS]
+        end = start + 8 * self.words[self._base + _TRANSACTION_COUNT]
+        return set(self._memory[start:end].cast("Q")) if end <= size else set()
 
     def index(self, slot: int) -> int:
         """The number of a slot, as the engine counts them."""

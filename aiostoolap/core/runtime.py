@@ -96,6 +96,7 @@ class Runtime:
             memory = exports["memory"]
             if not isinstance(memory, wasmtime.Memory):
                 raise KeyError("memory")
+            self._linear = memory
             self._memory, self._words = _views(memory, self._store)
             self.ring = ring.Ring(self._memory, self._words, _function(exports, "ring")(self._store))
         except KeyError as error:
@@ -103,16 +104,21 @@ class Runtime:
         except (wasmtime.WasmtimeError, wasmtime.Trap) as error:
             raise InterfaceError(f"the module cannot be started: {error}") from None
         self._grow(_SMALLEST_INPUT)
-        self._ask(protocol.set_memory_limit(memory_limit))
-        self.version = protocol.engine_version(self._ask(protocol.versions()))
+        self.ask(protocol.set_memory_limit(memory_limit))
+        self.version = protocol.engine_version(self.ask(protocol.versions()))
         """The engine's version."""
 
-    def _ask(self, request: protocol.Request) -> bytes:
-        """Runs a request that cannot fail, before any others."""
+    def ask(self, request: protocol.Request) -> bytes:
+        """Runs a request that does not fail, before any others.
+
+        Raises:
+            InterfaceError: it has failed.
+        """
         self.run(self.ring.own, request.body)
         reply = self.ring.read(self.ring.own)
-        assert isinstance(reply, bytes)
-        return reply
+        if isinstance(reply, bytes):
+            return reply
+        raise InterfaceError(f"the module does not do what it should: {protocol.failure(reply.body).message}")
 
     def serve(self) -> ring.Left:
         """Serves the requests of the ring, without Python's lock, until there is something to do here.
@@ -135,6 +141,10 @@ class Runtime:
         self._memory[self._address : self._address + size] = body
         self._run(self.ring.index(slot), size)
         return not self.ring.has_failed(slot)
+
+    def transacting(self) -> set[protocol.Handle]:
+        """The connections in which SQL has begun a transaction, also after a trap."""
+        return self.ring.transacting(self._linear.data_len(self._store))
 
     def close(self) -> None:
         """Frees the instance."""

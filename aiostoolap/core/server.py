@@ -98,14 +98,16 @@ class Server:
             )
         before = self._ring.served
         try:
-            for request in posts:
+            while posts:
                 with contextlib.suppress(errors.MemoryLimitError):
-                    self._run(request)
+                    self._run(posts.pop(0))
             left = self._runtime.serve()
             if left.disturbed:
                 self._pace.disturbed()
             return left
         finally:
+            with self._exchange.lock:  # What is left, if the instance was lost.
+                self._exchange.posts[:0] = posts
             self._pace.end(self._ring.served_since(before))
 
     def _attend(self, slot: int) -> None:
@@ -139,7 +141,8 @@ class Server:
             ok = self._runtime.run(slot, request.body)
         finally:
             if request.after is not None:
-                request.after(ok)
+                reply = self._ring.read(slot) if ok else None
+                request.after(reply.body if isinstance(reply, ring.Reply) else reply)
 
     def _rest(self) -> None:
         slept = self._exchange.sleep(self._time_to_chores(self._last))

@@ -12,7 +12,8 @@ import time
 import weakref
 
 from aiostoolap.core import loops
-from aiostoolap.core.exchange import Call, Exchange
+from aiostoolap.core.call import Call
+from aiostoolap.core.exchange import Exchange
 
 _BUSY = 0.0002
 """Seconds: a turn of a loop that takes longer had other things to do, and it costs little to look again."""

@@ -12,6 +12,8 @@ use crate::database::Database;
 use crate::errors::Failure;
 use crate::guard::{self, Fault};
 use crate::references::{Effect, Had};
+use crate::ring;
+use crate::session::lost_transaction;
 use crate::sql::{Kind, Plan};
 use crate::wire::Handle;
 
@@ -35,6 +37,8 @@ enum State {
     Autocommit,
     Open(Open),
     Aborted,
+    /// The database was opened again, without it.
+    Lost,
     Ended,
 }
 
@@ -44,6 +48,7 @@ pub struct Connection {
     state: State,
     /// The connection that began this transaction; None for one that outlives its transactions.
     pub parent: Option<Handle>,
+    pub handle: Handle,
 }
 
 fn isolation_level(name: &str) -> Outcome<IsolationLevel> {
@@ -59,13 +64,13 @@ fn isolation_level(name: &str) -> Outcome<IsolationLevel> {
 
 impl Connection {
     pub fn new(database: Rc<Database>) -> Self {
-        Self { database, state: State::Autocommit, parent: None }
+        Self { database, state: State::Autocommit, parent: None, handle: 0 }
     }
 
     /// Begins a transaction that has a handle of its own.
     pub fn begin(&self, handle: Handle, isolation: Option<&str>) -> Outcome<Self> {
         let state = State::Open(Open::begin(&self.database, isolation)?);
-        Ok(Self { database: self.database.clone(), state, parent: Some(handle) })
+        Ok(Self { database: self.database.clone(), state, parent: Some(handle), handle: 0 })
     }
 
     /// Whether nothing can be done with it any more.
@@ -186,7 +191,7 @@ impl Connection {
                     "definitions and PRAGMAs cannot run inside a transaction: the engine could not undo them",
                 ));
             }
-            State::Aborted | State::Ended => return Err(no_transaction(&self.state)),
+            State::Aborted | State::Lost | State::Ended => return Err(no_transaction(&self.state)),
         }
         let database = self.database.clone();
         if plan.kind == Kind::Alteration && database.has_writers() {
@@ -202,26 +207,27 @@ impl Connection {
             true => guard::interruptible(run),
             false => guard::uninterruptible(run),
         };
-        settle(&database, outcome)
+        settle(&database, outcome).inspect_err(|failure| database.judge_definition(failure))
     }
 
     fn begin_by_sql(&mut self, isolation: Option<&str>) -> Outcome<()> {
         match self.state {
             State::Autocommit => {
                 self.state = State::Open(Open::begin(&self.database, isolation)?);
+                ring::note_transaction(self.handle, true);
                 Ok(())
             }
             State::Open(_) => Err(Failure::new("transaction_active", "a transaction is already open here")),
-            State::Aborted | State::Ended => Err(no_transaction(&self.state)),
+            State::Aborted | State::Lost | State::Ended => Err(no_transaction(&self.state)),
         }
     }
 
     pub fn commit(&mut self) -> Outcome<()> {
-        let after = self.after_transaction();
-        match std::mem::replace(&mut self.state, after) {
+        match self.leave() {
             // The engine leaks what a committed transaction has only read.
             State::Open(open) if open.wrote.is_none() => open.finish(&self.database, false),
             State::Open(open) => open.finish(&self.database, true),
+            State::Lost => Err(lost_transaction()),
             State::Autocommit => Err(no_open_transaction()),
             state => {
                 self.state = state;
@@ -231,10 +237,9 @@ impl Connection {
     }
 
     pub fn rollback(&mut self) -> Outcome<()> {
-        let after = self.after_transaction();
-        match std::mem::replace(&mut self.state, after) {
+        match self.leave() {
             State::Open(open) => open.finish(&self.database, false),
-            State::Aborted => Ok(()),
+            State::Aborted | State::Lost => Ok(()),
             State::Autocommit => Err(no_open_transaction()),
             State::Ended => Err(no_transaction(&self.state)),
         }
@@ -243,6 +248,10 @@ impl Connection {
     /// Rolls back what is still open.
     pub fn rollback_open(&mut self) -> Outcome<()> {
         match self.state {
+            State::Open(_) if self.database.is_lost() => {
+                self.lose_open();
+                Ok(())
+            }
             State::Open(_) => self.rollback(),
             _ => Ok(()),
         }
@@ -256,8 +265,40 @@ impl Connection {
         }
     }
 
-    fn after_transaction(&self) -> State {
-        if self.is_transaction() { State::Ended } else { State::Autocommit }
+    /// The transaction is lost with the state of its database, if one is open.
+    pub fn lose_open(&mut self) {
+        if matches!(self.state, State::Open(_))
+            && let State::Open(Open { transaction, .. }) = std::mem::replace(&mut self.state, State::Lost)
+        {
+            match self.database.is_poisoned() {
+                true => std::mem::forget(transaction),
+                false => drop(guard::uninterruptible(|| drop(transaction))),
+            }
+        }
+    }
+
+    /// A transaction that SQL has begun was lost with an instance.
+    pub fn lose(&mut self) {
+        self.state = State::Lost;
+        ring::note_transaction(self.handle, true);
+    }
+
+    /// Ends the transaction, for which the caller does what is to be done.
+    fn leave(&mut self) -> State {
+        let after = if self.is_transaction() { State::Ended } else { State::Autocommit };
+        let before = std::mem::replace(&mut self.state, after);
+        if self.parent.is_none() && !matches!(before, State::Autocommit) {
+            ring::note_transaction(self.handle, false);
+        }
+        before
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.parent.is_none() {
+            ring::note_transaction(self.handle, false);
+        }
     }
 }
 
@@ -267,6 +308,7 @@ fn no_transaction(state: &State) -> Failure {
             "transaction_aborted",
             "a statement of the transaction was stopped; only rollback is possible",
         ),
+        State::Lost => lost_transaction(),
         _ => Failure::new("transaction_ended", "the transaction has ended"),
     }
 }
@@ -333,7 +375,7 @@ impl Open {
             let ended = if commit { self.transaction.commit() } else { self.transaction.rollback() };
             ended.map_err(Failure::from)
         });
-        settle(database, ended)?;
+        settle(database, ended).inspect_err(|failure| database.judge_commit(failure))?;
         if commit {
             database.commits.borrow_mut().add(self.had);
         }

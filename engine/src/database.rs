@@ -2,6 +2,8 @@
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 
 use stoolap::Executor;
 use stoolap::core::Result as EngineResult;
@@ -18,11 +20,17 @@ use crate::{files, guard, names, references};
 
 type Outcome<T> = Result<T, Failure>;
 
+/// The engine's database, and what runs statements in it.
+struct Opened {
+    inner: Rc<stoolap::Database>,
+    executor: Rc<Executor>,
+}
+
 pub struct Database {
     pub location: String,
     pub dsn: String,
-    inner: stoolap::Database,
-    executor: RefCell<Rc<Executor>>,
+    /// None until it is opened again.
+    opened: RefCell<Option<Opened>>,
     plans: RefCell<Plans>,
     /// Each open transaction that has written has a copy.
     pub writers: Rc<()>,
@@ -31,53 +39,66 @@ pub struct Database {
     /// Something was committed that may not be durable yet; `ran`, by the last request.
     pub owes: Cell<bool>,
     pub ran: Cell<bool>,
-    /// It could not be made durable.
-    pub lost: Cell<bool>,
+    /// What is in memory cannot be trusted, or is not there: it is opened again before it is used.
+    lost: Cell<bool>,
+    /// The log could not be written: memory may hold more than the files.
+    log_failed: Cell<bool>,
+    /// A panic has left a lock unusable, and with it whatever needs that, even to be closed.
+    poisoned: Cell<bool>,
+    patience: RefCell<Patience>,
 }
+
+/// When to try again to open a database, and why that is necessary.
+#[derive(Default)]
+struct Patience {
+    next: Option<Instant>,
+    pause: Duration,
+    code: &'static str,
+    message: String,
+}
+
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How many databases were left behind, poisoned. The crate knows databases by their DSNs and would give them back.
+static LEFT_BEHIND: AtomicU32 = AtomicU32::new(0);
 
 impl Database {
     pub fn open(dsn: &str) -> Outcome<Self> {
-        let inner = guard::uninterruptible(|| match dsn {
-            "memory://" => stoolap::Database::open_in_memory(),
-            _ => {
-                tell_of_lost_manifests(Path::new(location(dsn).trim_start_matches("file://")));
-                stoolap::Database::open(dsn)
-            }
-        })??;
-        if dsn.starts_with("file://") {
-            refuse_lost_volumes(&inner)?;
-            if let Err(errno) = files::sync_all_directories() {
-                return Err(Failure::new(
-                    "io_error",
-                    format!("the database's directory: WASI error {errno}"),
-                ));
-            }
-        }
-        inner.engine().defer_commits(true);
-        stoolap::common::on_commit_point(guard::disarm);
-        let executor = Rc::new(Executor::new(inner.engine().clone()));
-        guard::uninterruptible(|| make_lazy_values(&executor))?;
-        let executor = RefCell::new(executor);
-        Ok(Self {
+        let database = Self::absent(dsn);
+        *database.opened.borrow_mut() = Some(Opened::open(dsn)?);
+        database.lost.set(false);
+        Ok(database)
+    }
+
+    /// A database of an instance that is gone. It is opened when it is used; one in memory is gone, too.
+    pub fn absent(dsn: &str) -> Self {
+        Self {
             location: location(dsn).to_owned(),
             dsn: dsn.to_owned(),
-            inner,
-            executor,
+            opened: RefCell::default(),
             plans: RefCell::default(),
             writers: Rc::default(),
             commits: RefCell::default(),
             owes: Cell::default(),
             ran: Cell::default(),
-            lost: Cell::default(),
-        })
+            lost: Cell::new(true),
+            log_failed: Cell::default(),
+            poisoned: Cell::default(),
+            patience: RefCell::default(),
+        }
     }
 
-    pub fn inner(&self) -> &stoolap::Database {
-        &self.inner
+    fn opened<T>(&self, use_it: impl FnOnce(&Opened) -> T) -> T {
+        use_it(self.opened.borrow().as_ref().expect("a database that is lost is opened again before it is used"))
+    }
+
+    pub fn inner(&self) -> Rc<stoolap::Database> {
+        self.opened(|opened| opened.inner.clone())
     }
 
     pub fn executor(&self) -> Rc<Executor> {
-        self.executor.borrow().clone()
+        self.opened(|opened| opened.executor.clone())
     }
 
     pub fn plan(&self, sql: &str) -> Outcome<Rc<Plan>> {
@@ -86,7 +107,8 @@ impl Database {
 
     /// Checks the names in a statement, and says what it may do to references, by the tables as they are now.
     pub fn effects(&self, plan: &Plan) -> Outcome<Rc<[Effect]>> {
-        let engine = self.inner.engine();
+        let executor = self.executor();
+        let engine = executor.engine();
         let epoch = engine.schema_epoch();
         let mut checked = plan.checked.borrow_mut();
         if let Some(Checked { epoch: then, effects }) = &*checked
@@ -111,7 +133,9 @@ impl Database {
 
     /// Forgets all that was derived from the data: locks in it may be poisoned, or the data has been replaced.
     pub fn renew(&self) {
-        *self.executor.borrow_mut() = Rc::new(Executor::new(self.inner.engine().clone()));
+        if let Some(opened) = &mut *self.opened.borrow_mut() {
+            opened.executor = Rc::new(Executor::new(opened.inner.engine().clone()));
+        }
         self.plans.borrow_mut().clear();
         context::clear_all_thread_local_caches();
     }
@@ -136,14 +160,16 @@ impl Database {
         }
     }
 
-    /// Makes what was committed durable, as the database's options say. A failure is for good: what is in memory may then
-    /// be more than what the files hold, so nothing may be done with the database any more but close it.
+    /// Makes what was committed durable, as the database's options say. After a failure, what is in memory may be more than
+    /// what the files hold, so the database is lost.
     pub fn settle(&self) -> Outcome<()> {
         if !self.owes.get() {
             return Ok(());
         }
-        self.check()?;
-        let settled = guard::uninterruptible(|| self.inner.engine().settle_commits());
+        if self.log_failed.get() {
+            return Err(log_failure("of a commit before it"));
+        }
+        let settled = guard::uninterruptible(|| self.inner().engine().settle_commits());
         let failure = match settled {
             Ok(Ok(())) => {
                 self.owes.set(false);
@@ -153,28 +179,105 @@ impl Database {
             Err(fault) => Failure::from(fault),
         };
         // It still owes: whoever waits for it is to hear of the failure, whoever met it first.
-        self.lost.set(true);
-        let message =
-            format!("the log could not be written, and the commit may be lost: {}", failure.message);
-        Err(Failure::new("io_error", message))
+        self.lose_log();
+        Err(log_failure(&failure.message))
     }
 
-    pub fn check(&self) -> Outcome<()> {
-        if self.lost.get() {
-            let message = "the log could not be written: close the database, and open it again";
-            return Err(Failure::new("io_error", message));
+    pub fn is_lost(&self) -> bool {
+        self.lost.get()
+    }
+
+    /// Whether nothing of it may be touched any more, not even to be dropped.
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned.get()
+    }
+
+    /// Notes what a failure says of the database itself.
+    pub fn judge(&self, failure: &Failure) {
+        match failure.code {
+            "wal_poisoned" | "wal_unavailable" => self.lose_log(),
+            "lock_failed" => self.poison(),
+            "engine_panic" if failure.message.contains("PoisonError") => self.poison(),
+            _ => {}
         }
-        Ok(())
+    }
+
+    /// The same, of a failure to define something.
+    pub fn judge_definition(&self, failure: &Failure) {
+        match failure.code {
+            "io_error" => self.lose_log(),
+            _ => self.judge(failure),
+        }
+    }
+
+    /// The same, of a failure to commit: after a panic, nobody knows what of it is in memory.
+    pub fn judge_commit(&self, failure: &Failure) {
+        self.judge_definition(failure);
+        if failure.code == "engine_panic" {
+            self.lose_log();
+        }
+    }
+
+    fn lose_log(&self) {
+        if self.is_file() {
+            self.log_failed.set(true);
+            self.lost.set(true);
+        }
+    }
+
+    fn poison(&self) {
+        self.poisoned.set(true);
+        self.lost.set(true);
+    }
+
+    /// Whether it makes sense to try `reopen` now.
+    pub fn may_reopen(&self) -> Outcome<()> {
+        if !self.is_file() {
+            let message = "the in-memory database is gone: the engine failed; open another one";
+            return Err(Failure::new("lost", message));
+        }
+        let patience = self.patience.borrow();
+        match patience.next {
+            Some(next) if Instant::now() < next => {
+                Err(Failure::new(patience.code, patience.message.clone()))
+            }
+            // Those who wait for commits are told what became of them first.
+            _ => self.settle(),
+        }
+    }
+
+    /// Opens it again, as its files hold it. What was made of it is gone by now.
+    pub fn reopen(&self) -> Outcome<()> {
+        let opened = self.opened.take();
+        let _ = guard::uninterruptible(|| {
+            self.renew();
+            opened.map(|opened| opened.discard(self.poisoned.get(), self.log_failed.get()))
+        });
+        self.log_failed.set(false);
+        self.poisoned.set(false);
+        let mut patience = self.patience.borrow_mut();
+        match Opened::open(&self.dsn) {
+            Ok(opened) => {
+                *self.opened.borrow_mut() = Some(opened);
+                *patience = Patience::default();
+                self.lost.set(false);
+                Ok(())
+            }
+            Err(failure) => {
+                let message = format!("the database cannot be opened again: {}", failure.message);
+                patience.pause = (patience.pause * 2).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+                patience.next = Some(Instant::now() + patience.pause);
+                patience.code = failure.code;
+                patience.message.clone_from(&message);
+                Err(Failure { message, ..failure })
+            }
+        }
     }
 
     pub fn close(&self) -> Outcome<()> {
         let settled = self.settle();
-        guard::uninterruptible(|| {
-            if self.lost.get() {
-                return abandon(&self.inner);
-            }
-            self.inner.close()
-        })??;
+        let Some(opened) = self.opened.take() else { return settled };
+        guard::uninterruptible(|| opened.discard(self.poisoned.get(), self.log_failed.get()))??;
         settled
     }
 }
@@ -218,6 +321,56 @@ fn tell_of_lost_manifests(folder: &Path) {
 fn entries(folder: &Path) -> Vec<PathBuf> {
     std::fs::read_dir(folder)
         .map_or_else(|_| Vec::new(), |found| found.flatten().map(|entry| entry.path()).collect())
+}
+
+fn log_failure(reason: &str) -> Failure {
+    Failure::new("io_error", format!("the log could not be written, and the commit may be lost: {reason}"))
+}
+
+impl Opened {
+    fn open(dsn: &str) -> Outcome<Self> {
+        let left_behind = LEFT_BEHIND.load(Relaxed);
+        let separator = if dsn.contains('?') { '&' } else { '?' };
+        let inner = guard::uninterruptible(|| match dsn {
+            "memory://" => stoolap::Database::open_in_memory(),
+            _ => {
+                tell_of_lost_manifests(Path::new(location(dsn).trim_start_matches("file://")));
+                match left_behind {
+                    0 => stoolap::Database::open(dsn),
+                    // An option that the crate does not know.
+                    _ => stoolap::Database::open(&format!("{dsn}{separator}after={left_behind}")),
+                }
+            }
+        })??;
+        if dsn.starts_with("file://") {
+            refuse_lost_volumes(&inner)?;
+            if let Err(errno) = files::sync_all_directories() {
+                return Err(Failure::new(
+                    "io_error",
+                    format!("the database's directory: WASI error {errno}"),
+                ));
+            }
+        }
+        inner.engine().defer_commits(true);
+        stoolap::common::on_commit_point(guard::disarm);
+        let executor = Rc::new(Executor::new(inner.engine().clone()));
+        guard::uninterruptible(|| make_lazy_values(&executor))?;
+        Ok(Self { inner: Rc::new(inner), executor })
+    }
+
+    /// Closes it; with a failed log, without writing anything. A poisoned one is left behind as it is.
+    fn discard(self, poisoned: bool, log_failed: bool) -> Outcome<()> {
+        if poisoned {
+            LEFT_BEHIND.fetch_add(1, Relaxed);
+            std::mem::forget(self);
+            return Ok(());
+        }
+        match log_failed {
+            true => abandon(&self.inner)?,
+            false => self.inner.close()?,
+        }
+        Ok(())
+    }
 }
 
 /// Makes what the engine makes at first use: what is stopped while it is made would be poisoned for good.

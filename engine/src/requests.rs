@@ -34,6 +34,9 @@ impl Engine {
             false => self.contained(&mut Reader::new(request), &mut Writer::new(output)),
         };
         if let Err(failure) = &outcome {
+            if let Some(database) = self.database(request) {
+                database.judge(failure);
+            }
             output.clear();
             write_failure(output, failure);
         }
@@ -48,6 +51,15 @@ impl Engine {
     /// Makes all commits durable, and returns the databases where that fails.
     pub fn settle(&self) -> Vec<(Debtor, Failure)> {
         self.session.settle()
+    }
+
+    /// The database that a request is about, if it names a connection.
+    fn database(&self, request: &[u8]) -> Option<&Rc<Database>> {
+        let mut reader = Reader::new(request);
+        reader.array().ok()?;
+        let number = reader.number().ok()?;
+        let handle = reader.handle().ok()?;
+        (number != 6).then(|| self.session.database(handle)).flatten()
     }
 
     /// A panic where none was expected, too, is the failure of this request alone.
@@ -110,7 +122,27 @@ impl Engine {
                 self.session.close_all()?;
                 writer.nil();
             }
+            18 => {
+                self.inherit(reader)?;
+                writer.nil();
+            }
             unknown => return Err(Failure::new("protocol", format!("the request {unknown} is unknown"))),
+        }
+        Ok(())
+    }
+
+    /// Takes the place of an instance that is gone.
+    fn inherit(&mut self, reader: &mut Reader) -> Outcome<()> {
+        self.session.inherit(reader.handle()?);
+        for _ in 0..reader.array()? {
+            reader.array()?;
+            let (handle, dsn, transacting) = (reader.handle()?, reader.text()?, reader.number()? != 0);
+            self.session.inherit_connection(handle, dsn, transacting);
+        }
+        for _ in 0..reader.array()? {
+            reader.array()?;
+            let (handle, connection, sql) = (reader.handle()?, reader.handle()?, reader.text()?);
+            self.session.inherit_statement(handle, connection, sql);
         }
         Ok(())
     }
@@ -122,7 +154,11 @@ impl Engine {
             Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32 => {
                 self.session.connection(connection)?.database.plan(reader.text()?)?
             }
-            _ => self.session.statement(reader.handle()?)?.plan.clone(),
+            _ => {
+                // First: it may be prepared anew by that.
+                self.session.connection(connection)?;
+                self.session.statement(reader.handle()?)?.plan.clone()
+            }
         };
         Ok((connection, plan))
     }
@@ -192,10 +228,13 @@ impl Engine {
         let (ended, _) = match guard::interruptible(|| limits.write(&mut cursor.rows, cursor.style, writer)) {
             Ok(written) => written?,
             Err(fault) => {
-                if matches!(fault, Fault::Panic(_)) {
-                    self.session.renew_database(&cursor);
+                let panicked = matches!(fault, Fault::Panic(_));
+                let failure = Failure::from(fault);
+                if let Some(database) = self.session.database(cursor.connection).filter(|_| panicked) {
+                    database.renew();
+                    database.judge(&failure);
                 }
-                return Err(fault.into());
+                return Err(failure);
             }
         };
         if !ended {
@@ -319,7 +358,7 @@ impl Engine {
         let session = &self.session;
         let databases = session.databases();
         let mut totals = [0; 4];
-        for database in &databases {
+        for database in databases.iter().filter(|database| !database.is_lost()) {
             if let Some(all) = database.inner().engine().memory_stats().last() {
                 let sizes = [all.hot_rows, all.hot_bytes, all.volume_bytes, database.plan_count()];
                 totals.iter_mut().zip(sizes).for_each(|(total, size)| *total += size);
@@ -500,7 +539,8 @@ fn context(plan: &Plan, reader: &mut Reader) -> Outcome<ExecutionContext> {
 }
 
 fn maintain(database: &Database, task: &str, argument: Option<&str>) -> Outcome<String> {
-    let engine = database.inner().engine();
+    let inner = database.inner();
+    let engine = inner.engine();
     let said: EngineResult<String> = match task {
         "checkpoint" => command(database, "PRAGMA CHECKPOINT"),
         "snapshot" => command(database, "PRAGMA SNAPSHOT"),

@@ -114,6 +114,11 @@ fn syntax(message: impl Into<String>) -> Failure {
 }
 
 impl Plan {
+    /// The same, with nothing in it of what it ran on.
+    pub fn again(&self) -> Result<Plan, Failure> {
+        plan(&self.sql)
+    }
+
     /// The plan for many rows at once, if the statement allows one.
     pub fn wide(&self) -> Option<&Wide> {
         self.wide.get_or_init(|| widen(self)).as_ref()

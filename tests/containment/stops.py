@@ -16,7 +16,8 @@ from unittest.mock import patch
 
 import aiostoolap
 from aiostoolap import DB, Isolation, TransactionAbortedError, Tx
-from aiostoolap.core.exchange import Call, Exchange
+from aiostoolap.core.call import Call
+from aiostoolap.core.exchange import Exchange
 from aiostoolap.core.lanes import Lane
 from aiostoolap.core.protocol import Request
 from tests.containment.model import GROUPS, SCHEMA, Model, Rows, Write, first_rows, place, random_write, vector
