@@ -33,7 +33,7 @@ class Judge:
             self.tally.errors += bool(mine.code)
             if agree(step, mine, theirs):
                 continue
-            wrong = known.like(step, mine)
+            wrong = known.like(step, mine, theirs)
             if wrong is None:
                 return Difference(replace(case, steps=case.steps[:number]), mine, theirs)
             self.tally.excuse(wrong.name, step)
