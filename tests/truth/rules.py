@@ -245,7 +245,9 @@ BETTER = (
         "own updates",
         "patch 50: an UPDATE sees what its transaction has changed",
         lambda step, ours, native: (
-            not (ours.code or native.code) and step.sql.startswith("UPDATE") and ours.affected > native.affected
+            not (ours.code or native.code)
+            and step.sql.startswith("UPDATE")
+            and (ours.affected or 0) > (native.affected or 0)
         ),
     ),
     Rule(
