@@ -417,6 +417,10 @@ ANSWERS: list[tuple[str, list[Any]]] = [
         " SELECT COUNT(*), MAX(n) FROM r",
         [(20_000, 20_000)],
     ),
+    ("SELECT id FROM v WHERE amount = (SELECT MIN(y) FROM c)", [(1,)]),
+    ("SELECT q.id FROM (SELECT id FROM c) AS q WHERE q.id IN (SELECT 1 + 1)", [(2,)]),
+    ("SELECT q.id FROM (SELECT id FROM c) AS q WHERE q.id > 3 AND EXISTS (SELECT 1 FROM l)", [(4,)]),
+    ("WITH q AS (SELECT id FROM c) SELECT id FROM q WHERE id = (SELECT MAX(id) FROM c)", [(4,)]),
     # What the parser did not know.
     ("SELECT COUNT(ALL y), COUNT(*) FROM c", [(3, 4)]),
 ]

@@ -59,14 +59,6 @@ class Wrong:
 
 WRONG = (
     Wrong(
-        "IN with a subquery is an error over a derived table, a view or a CTE",
-        TABLES,
-        "SELECT q.id FROM (SELECT id FROM t) AS q WHERE q.id IN (SELECT c FROM u)",
-        [(1,)],
-        seen=r"IN \(SELECT",
-        code="expression",
-    ),
-    Wrong(
         "EXISTS in the ON of an outer join is false",
         TABLES,
         "SELECT t.id, u.id FROM t LEFT JOIN u ON t.id = u.id AND EXISTS (SELECT 1 FROM u AS w WHERE w.c = t.id)",
@@ -130,13 +122,6 @@ WRONG = (
         [(1,), (2,)],
         seen=r"JOIN",
         code="column_not_found",
-    ),
-    Wrong(
-        "EXISTS with a subquery that is not correlated is false over a derived table, a view or a CTE",
-        TABLES,
-        "SELECT q.id FROM (SELECT id FROM u) AS q WHERE EXISTS (SELECT 1 FROM t)",
-        [(1,), (2,)],
-        seen=r"(^WITH|FROM \(|FROM v\d).*EXISTS \(SELECT",
     ),
     Wrong(
         "EXISTS in a CASE of a result's column is false",

@@ -242,6 +242,11 @@ BETTER = (
         lambda step, ours, native: not (ours.code or native.code) and "NOT EXISTS (SELECT" in step.sql,
     ),
     Rule(
+        "subqueries over derived tables",
+        "patch 53: those in the WHERE of a query on a view, a derived table or a CTE are evaluated",
+        lambda step, ours, native: not ours.code and bool(re.search(r"(^WITH|FROM \(|FROM v\d).*\(SELECT", step.sql)),
+    ),
+    Rule(
         "own updates",
         "patch 50: an UPDATE sees what its transaction has changed",
         lambda step, ours, native: (
