@@ -417,6 +417,10 @@ ANSWERS: list[tuple[str, list[Any]]] = [
         " SELECT COUNT(*), MAX(n) FROM r",
         [(20_000, 20_000)],
     ),
+    ("SELECT id FROM v WHERE amount = (SELECT MIN(y) FROM c)", [(1,)]),
+    ("SELECT q.id FROM (SELECT id FROM c) AS q WHERE q.id IN (SELECT 1 + 1)", [(2,)]),
+    ("SELECT q.id FROM (SELECT id FROM c) AS q WHERE q.id > 3 AND EXISTS (SELECT 1 FROM l)", [(4,)]),
+    ("WITH q AS (SELECT id FROM c) SELECT id FROM q WHERE id = (SELECT MAX(id) FROM c)", [(4,)]),
     # What the parser did not know.
     ("SELECT COUNT(ALL y), COUNT(*) FROM c", [(3, 4)]),
 ]
@@ -462,6 +466,124 @@ async def test_no_null_where_none_may_be(folder: Path) -> None:
                 await db.execute("UPDATE t SET a = $1 WHERE id = $2", (None, 3))
             assert await answers(db, "SELECT * FROM t ORDER BY id") == [(n, n, "x") for n in range(10)]
             assert await db.execute("UPDATE t SET b = 'x', a = a + 0") == 10
+
+
+async def test_no_number_is_cut(db: DB) -> None:
+    """An INTEGER column takes whole numbers of 64 bits and no others, by whatever statement."""
+    await db.execute_script("""
+        CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER);
+        INSERT INTO t VALUES (1, 7);
+        CREATE TABLE f (id INTEGER PRIMARY KEY, x FLOAT);
+        INSERT INTO f VALUES (1, 1.5);
+    """)
+    for sql, params in (
+        ("INSERT INTO t VALUES (2, 1.7)", ()),
+        ("INSERT INTO t VALUES (2, $1)", (1.7,)),
+        ("INSERT INTO t VALUES (2, $1)", (float("nan"),)),
+        ("INSERT INTO t VALUES (2, $1)", (float("inf"),)),
+        ("INSERT INTO t VALUES (2, 1e30)", ()),
+        ("INSERT INTO t VALUES (2, 9223372036854775808)", ()),
+        ("INSERT INTO t SELECT 2, x FROM f", ()),
+        ("INSERT INTO t VALUES (1, 0) ON CONFLICT (id) DO UPDATE SET a = t.a * 1.1", ()),
+        ("UPDATE t SET a = 0.5", ()),
+        ("UPDATE t SET a = a * 1.1 WHERE id = 1", ()),
+        ("UPDATE t SET a = $1 WHERE id = 1", (0.5,)),
+        ("UPDATE t SET a = (SELECT x FROM f WHERE f.id = t.id)", ()),
+    ):
+        with pytest.raises(aiostoolap.DataError, match="'a'") as caught:
+            await db.execute(sql, params)
+        assert caught.value.code == "type_conversion"
+    with pytest.raises(aiostoolap.DataError):
+        await db.execute_many("INSERT INTO t VALUES ($1, $2)", [(2, 1), (3, 2.5)])
+    assert await answers(db, "SELECT * FROM t") == [(1, 7)]
+    assert await db.execute("INSERT INTO t VALUES (2, 3.0), (3, $1)", (-(2.0**62),)) == 2
+    assert await db.execute("UPDATE t SET a = ROUND(a * 1.1) WHERE id = 1") == 1
+    assert await answers(db, "SELECT * FROM t ORDER BY id") == [(1, 8), (2, 3), (3, -(2**62))]
+
+
+async def test_what_cannot_be_computed_is_written_nowhere(db: DB) -> None:
+    """The engine would leave such a column as it is and write the others, or write NULL."""
+    await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT)")
+    await db.execute("INSERT INTO t VALUES (1, 1, 'x')")
+    most = 2**63 - 1
+    for sql in (
+        f"INSERT INTO t VALUES (1, 0, '') ON CONFLICT (id) DO UPDATE SET b = 'y', a = t.a + {most}",
+        "INSERT INTO t VALUES (1, 0, '') ON CONFLICT (id) DO UPDATE SET b = 'y', a = 'text'",
+        f"UPDATE t SET b = 'y', a = (SELECT MAX(id) FROM t AS u WHERE u.id = t.id) + {most}",
+        f"UPDATE t SET b = (SELECT MAX(b) FROM t AS u WHERE u.id = t.id), a = a + {most}",
+    ):
+        with pytest.raises(aiostoolap.DataError):
+            await db.execute(sql)
+        assert await answers(db, "SELECT * FROM t") == [(1, 1, "x")]
+
+
+@pytest.mark.parametrize(
+    ("sql", "params", "expected"),
+    [
+        (
+            "SELECT k FROM u WHERE NOT EXISTS (SELECT 1 FROM t WHERE t.id = u.k AND t.a + 0 = 10) ORDER BY k",
+            (),
+            [2, 3, 4],
+        ),
+        ("SELECT k FROM u WHERE NOT EXISTS (SELECT 1 FROM t WHERE t.id = u.k AND t.a + 0 = 10)", (), [2, 3, 4]),
+        ("SELECT k FROM u WHERE NOT EXISTS (SELECT 1 FROM t WHERE t.id = u.k AND ABS(t.a) = $1)", (10,), [2, 3, 4]),
+        ("SELECT k FROM u WHERE NOT EXISTS (SELECT 1 FROM v WHERE v.id = u.k)", (), [3, 4]),
+        (
+            "WITH t AS (SELECT 9 AS id) SELECT k FROM u WHERE NOT EXISTS (SELECT 1 FROM t WHERE t.id = u.k)",
+            (),
+            [1, 2, 3, 4],
+        ),
+        ("SELECT k FROM u WHERE NOT EXISTS (SELECT 1 FROM t WHERE t.id = u.k)", (), [3, 4]),
+    ],
+)
+async def test_rows_without_a_counterpart(db: DB, sql: str, params: tuple[Any, ...], expected: list[int]) -> None:
+    await db.execute_script("""
+        CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER);
+        CREATE TABLE u (k INTEGER);
+        CREATE VIEW v AS SELECT id FROM t;
+        INSERT INTO t VALUES (1, 10), (2, 20);
+        INSERT INTO u VALUES (1), (2), (3), (4);
+    """)
+    assert sorted(await db.query(sql, params, into=int)) == expected
+    for limits, count in (("OFFSET 1", -1), ("LIMIT 0 + 1", 1), ("LIMIT 20000 OFFSET 0 + 1", -1)):
+        found = await db.query(f"{sql} {limits}", params, into=int)
+        assert len(found) == count % len(expected)
+
+
+async def test_rows_without_a_counterpart_in_a_transaction(db: DB) -> None:
+    await db.execute_script("""
+        CREATE TABLE t (id INTEGER PRIMARY KEY);
+        CREATE TABLE u (k INTEGER);
+        INSERT INTO t VALUES (1);
+        INSERT INTO u VALUES (1), (2);
+    """)
+    sql = "SELECT k FROM u WHERE NOT EXISTS (SELECT 1 FROM t WHERE t.id = u.k)"
+    tx = await db.begin("snapshot")
+    await db.execute("INSERT INTO t VALUES (2)")
+    assert await tx.query(sql, into=int) == [2]
+    await tx.rollback()
+    tx = await db.begin()
+    assert await tx.query(sql, into=int) == []
+    await tx.execute("DELETE FROM t WHERE id = 2")
+    assert await tx.query(sql, into=int) == [2]
+    await tx.rollback()
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_sums_are_exact(folder: Path, sealed: bool) -> None:
+    """Those without GROUP BY, that is; docs/explanation/limits.md names the others."""
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v INTEGER)")
+        await db.execute("INSERT INTO t VALUES (1, 9007199254740992), (2, 1), (3, 1), (4, 1)")
+        if sealed:
+            await db.checkpoint()
+        for sql in ("SELECT SUM(v) FROM t", "SELECT SUM(v), COUNT(*) FROM t", "SELECT SUM(v) FROM t WHERE id > 0"):
+            assert (await answers(db, sql))[0][0] == 2**53 + 3
+        await db.execute("INSERT INTO t VALUES (5, -9007199254740992)")
+        assert await db.query_value("SELECT SUM(v) FROM t") == 3
+        await db.execute("UPDATE t SET v = 9223372036854775807 WHERE id = 5")
+        for sql in ("SELECT SUM(v) FROM t", "SELECT SUM(v) FROM t WHERE id > 0"):
+            assert await db.query_value(sql) == float(2**63 - 1 + 2**53 + 3)
 
 
 async def test_negative_numbers_survive_what_is_printed_again(folder: Path) -> None:

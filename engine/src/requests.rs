@@ -338,11 +338,14 @@ impl Engine {
         let mut said = String::new();
         for database in databases {
             database.owe();
-            said = guard::uninterruptible(|| maintain(&database, task, argument))?.map_err(|failure| {
-                match failure.code {
-                    "internal" => Failure { code: "maintenance", ..failure },
-                    _ => failure,
-                }
+            let run = || maintain(&database, task, argument);
+            let outcome = match task {
+                "analyze" => guard::interruptible(run),
+                _ => guard::uninterruptible(run),
+            };
+            said = outcome?.map_err(|failure| match failure.code {
+                "internal" => Failure { code: "maintenance", ..failure },
+                _ => failure,
             })?;
         }
         // The engine says "completed" even where a step failed, and prints what failed.

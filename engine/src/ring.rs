@@ -3,13 +3,12 @@
 //! The host places requests, under a lock of its own, and looks for replies; this thread serves them in order, and leaves
 //! only when there is something that the host has to do. Every word has one writer at a time. The layout is part of the
 //! protocol, docs/protocol.md.
-use std::cell::{RefCell, UnsafeCell};
+use std::cell::UnsafeCell;
 use std::time::{Duration, Instant};
 
 use crate::guard;
 use crate::requests::{self, Engine};
 use crate::session::Debtor;
-use crate::wire::Handle;
 
 const SLOTS: usize = 4096;
 const BODY_SIZE: usize = 2048;
@@ -42,9 +41,6 @@ struct Progress {
     awaited: u32,
     /// Not 0: `serve` runs.
     serving: u32,
-    /// Where the handles of connections are in which SQL has begun a transaction, and how many.
-    transactions: u32,
-    transaction_count: u32,
 }
 
 /// Written by the host.
@@ -155,6 +151,8 @@ pub enum Left {
     Busy,
     /// The host is to call `run` for this slot.
     Attend(usize),
+    /// Another thread wanted the processor while this one waited for requests awake.
+    Disturbed,
 }
 
 impl From<Left> for u64 {
@@ -163,6 +161,7 @@ impl From<Left> for u64 {
             Left::Idle => 0,
             Left::Busy => 1,
             Left::Attend(slot) => 2 | (slot as u64) << 32,
+            Left::Disturbed => 3,
         }
     }
 }
@@ -175,14 +174,12 @@ const LAST_BUFFER: usize = 1 << 22;
 const CLOCK_EVERY: u32 = 16;
 /// So many looks for a request take about as long as one at the clock.
 const LOOKS: usize = 32;
-const SHORTEST_CALM: Duration = Duration::from_millis(1);
-const LONGEST_CALM: Duration = Duration::from_millis(256);
-/// After so many requests a disturbance is the first one again.
-const SMOOTH: u32 = 64;
 /// About what it takes to wake a thread.
 const NAP: Duration = Duration::from_micros(50);
 /// LOOKS take this long only if the processor did something else meanwhile.
 const DISTURBED: Duration = Duration::from_micros(100);
+/// And a nap this long.
+const OVERSLEPT: Duration = Duration::from_micros(500);
 /// At most so many replies wait until their commits are durable.
 const MOST_UNSETTLED: usize = 256;
 
@@ -192,11 +189,6 @@ pub struct Ring {
     large: Vec<usize>,
     /// The slots whose replies wait until their commits are durable, and in which database those are.
     unsettled: Vec<(usize, Debtor)>,
-    /// When to look for requests without a pause again, and after how long that was.
-    calm_at: Instant,
-    calm: Duration,
-    /// How many requests came since while it looked so.
-    smooth: u32,
 }
 
 impl Default for Ring {
@@ -205,9 +197,6 @@ impl Default for Ring {
             outputs: vec![Vec::new(); SLOTS],
             large: Vec::new(),
             unsettled: Vec::new(),
-            calm_at: Instant::now(),
-            calm: SHORTEST_CALM,
-            smooth: 0,
         }
     }
 }
@@ -233,9 +222,9 @@ impl Ring {
                 if read(word!(orders.follow)) == 0 {
                     return Left::Idle;
                 }
-                match self.wait_for_request(deadline) {
-                    true => continue,
-                    false => return Left::Idle,
+                match wait_for_request(deadline) {
+                    Some(left) => return left,
+                    None => continue,
                 }
             };
             // What the host wanted before it placed this request comes before it.
@@ -271,50 +260,6 @@ impl Ring {
                 return Left::Busy;
             }
         }
-    }
-
-    /// Waits for a request, awake: looks for it without a pause for a while, then now and then. False if none comes, or the
-    /// host wants something else.
-    fn wait_for_request(&mut self, deadline: Option<Instant>) -> bool {
-        let begun = Instant::now();
-        let head = read(word!(progress.head));
-        let came = || load(word!(orders.tail)) != head;
-        let leaves = || load(word!(orders.leave)) != 0;
-        let patience = if begun < self.calm_at { 0 } else { read(word!(orders.patience)) };
-        let end_of_patience = begun + Duration::from_micros(patience.into());
-        let mut now = begun;
-        while now < end_of_patience && !leaves() {
-            for _ in 0..LOOKS {
-                if came() {
-                    self.smooth += 1;
-                    return true;
-                }
-            }
-            let before = std::mem::replace(&mut now, Instant::now());
-            if now - before > DISTURBED {
-                self.keep_calm(now);
-                break;
-            }
-        }
-        let end = end_of_patience + Duration::from_micros(read(word!(orders.doze)).into());
-        let end = deadline.map_or(end, |deadline| deadline.min(end));
-        while now < end && !leaves() {
-            std::thread::sleep(NAP);
-            if came() {
-                return true;
-            }
-            now = Instant::now();
-        }
-        false
-    }
-
-    /// Another thread wanted the processor: from now on it is left to that while there is nothing to do, for a while, and
-    /// for longer if that happens again soon.
-    fn keep_calm(&mut self, now: Instant) {
-        let longer = if self.smooth > SMOOTH { SHORTEST_CALM } else { (self.calm * 2).min(LONGEST_CALM) };
-        self.smooth = 0;
-        self.calm = longer;
-        self.calm_at = now + longer;
     }
 
     /// Runs the request of a slot with a body from elsewhere; the host publishes the reply.
@@ -427,22 +372,39 @@ fn publish(slot: usize) {
     }
 }
 
-thread_local! {
-    static TRANSACTIONS: RefCell<Vec<Handle>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Notes that SQL has begun a transaction on a connection, or that it is over: the host looks after a trap.
-pub fn note_transaction(handle: Handle, open: bool) {
-    TRANSACTIONS.with_borrow_mut(|handles| {
-        let place = handles.iter().position(|&noted| noted == handle);
-        match (open, place) {
-            (true, None) => handles.push(handle),
-            (false, Some(place)) => drop(handles.swap_remove(place)),
-            _ => return,
+/// Waits for a request, awake: looks for it without a pause for a while, then now and then. None when one is there; else
+/// why to leave.
+fn wait_for_request(deadline: Option<Instant>) -> Option<Left> {
+    let begun = Instant::now();
+    let head = read(word!(progress.head));
+    let came = || load(word!(orders.tail)) != head;
+    let leaves = || load(word!(orders.leave)) != 0;
+    let end_of_patience = begun + Duration::from_micros(read(word!(orders.patience)).into());
+    let mut now = begun;
+    while now < end_of_patience && !leaves() {
+        for _ in 0..LOOKS {
+            if came() {
+                return None;
+            }
         }
-        write(word!(progress.transactions), handles.as_ptr() as u32);
-        write(word!(progress.transaction_count), handles.len() as u32);
-    });
+        let before = std::mem::replace(&mut now, Instant::now());
+        if now - before > DISTURBED {
+            return Some(Left::Disturbed);
+        }
+    }
+    let end = end_of_patience + Duration::from_micros(read(word!(orders.doze)).into());
+    let end = deadline.map_or(end, |deadline| deadline.min(end));
+    while now < end && !leaves() {
+        std::thread::sleep(NAP);
+        let before = std::mem::replace(&mut now, Instant::now());
+        if now - before > OVERSLEPT {
+            return Some(Left::Disturbed);
+        }
+        if came() {
+            return None;
+        }
+    }
+    Some(Left::Idle)
 }
 
 fn deadline(microseconds: u32) -> Option<Instant> {

@@ -127,7 +127,7 @@ impl Plan {
     /// Whether all but its last step changes nothing, and the engine says when that begins.
     pub fn is_built_aside(&self) -> bool {
         match &*self.cached.statement {
-            Statement::CreateIndex(_) => true,
+            Statement::CreateIndex(_) | Statement::Analyze(_) => true,
             Statement::CreateTable(table) => table.as_select.is_some(),
             _ => false,
         }

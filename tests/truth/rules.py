@@ -79,6 +79,12 @@ GUARDS = (
     Guard("COPY", "it would read files of the sandbox", "not_supported", "COPY is refused"),
     Guard("MODIFY COLUMN", "the engine would not convert rows", "not_supported", "MODIFY COLUMN is refused"),
     Guard("SET", "it would change the isolation of the whole engine", "not_supported", "SET is refused"),
+    Guard(
+        "fractions", "the engine would cut them (patch 40)", "type_conversion", "it is not a whole number of 64 bits"
+    ),
+    Guard("alterations", "the engine would lose a constraint or an index (patch 44)", "not_supported", "is refused"),
+    Guard("primary keys", "the engine would drop it (patch 44)", "primary_key_drop"),
+    Guard("defaults", "the engine would take it for NULL (patch 45)", "type_conversion", "for column 'DEFAULT'"),
     Guard("stray COMMIT", "the engine would say nothing", "no_transaction"),
     Guard("BEGIN within a transaction", "the engine would say nothing", "transaction_active"),
 )
@@ -162,7 +168,19 @@ RULES = (
 )
 
 
+UNKNOWN = re.compile(
+    r"\bWHERE\b.*(\b(UPPER|LOWER|TRIM|LENGTH|ABS|COALESCE|NULLIF|SUBSTR|REPLACE|ROUND|SIGN|CONCAT\w*|LEFT|REVERSE)\("
+    r"|\b(NOT|OR)\b.*\b(LIKE|ILIKE|IN)\b)",
+    re.S,
+)
 THREE_VALUES = re.compile(r"\bBETWEEN\b|\bNOT( IN)? ?\(")
+
+
+def _same_texts(ours: Outcome, native: Outcome) -> bool:
+    """Whether the rows differ by the types of their values alone."""
+    texts = [Counter(tuple(map(str, row)) for row in outcome.rows) for outcome in (ours, native)]
+    return ours.columns == native.columns and texts[0] == texts[1]
+
 
 # Where our engine is right, and the native one is not.
 BETTER = (
@@ -207,6 +225,65 @@ BETTER = (
         "NOT NULL",
         "patch 25: UPDATE does not put NULL where none may be",
         lambda step, ours, native: ours.code == "not_null_violation" and not native.code,
+    ),
+    Rule(
+        "unknown conditions",
+        "patch 42: functions, LIKE and IN of a NULL hold for no row; native takes more rows, or has no more to change",
+        lambda step, ours, native: not (ours.code or native.code) and bool(UNKNOWN.search(step.sql)),
+    ),
+    Rule(
+        "LIKE",
+        "patch 52: patterns with _ after %, and texts of several lines",
+        lambda step, ours, native: not (ours.code or native.code) and bool(re.search(r"LIKE '%\w*_", step.sql)),
+    ),
+    Rule(
+        "NOT EXISTS",
+        "patch 49: it sees its transaction, and keeps its conditions",
+        lambda step, ours, native: not (ours.code or native.code) and "NOT EXISTS (SELECT" in step.sql,
+    ),
+    Rule(
+        "subqueries over derived tables",
+        "patch 53: those in the WHERE of a query on a view, a derived table or a CTE are evaluated",
+        lambda step, ours, native: not ours.code and bool(re.search(r"(^WITH|FROM \(|FROM v\d).*\(SELECT", step.sql)),
+    ),
+    Rule(
+        "own updates",
+        "patch 50: an UPDATE sees what its transaction has changed",
+        lambda step, ours, native: (
+            not (ours.code or native.code)
+            and step.sql.startswith("UPDATE")
+            and (ours.affected or 0) > (native.affected or 0)
+        ),
+    ),
+    Rule(
+        "partitions",
+        "patch 51: by an index, windows leave out no row, and DISTINCT no NULL",
+        lambda step, ours, native: (
+            not (ours.code or native.code)
+            and bool(re.search(r"PARTITION BY|DISTINCT", step.sql))
+            and len(ours.rows) >= len(native.rows)
+        ),
+    ),
+    Rule(
+        "values that cannot be computed",
+        "patch 41: upserts, and UPDATEs with a correlated subquery, do not leave the column out",
+        lambda step, ours, native: (
+            ours.code == "type_conversion" and not native.code and bool(re.search(r"^UPDATE|DO UPDATE", step.sql))
+        ),
+    ),
+    Rule(
+        "CREATE TABLE AS",
+        "patch 43: the types of its columns are those of all rows, and not of the first alone",
+        lambda step, ours, native: (
+            bool(re.match(r"CREATE TABLE \w+ AS", step.sql))
+            if native.code
+            else bool(re.match(r"SELECT \* FROM \w+$", step.sql)) and _same_texts(ours, native)
+        ),
+    ),
+    Rule(
+        "NOT NULL of new columns",
+        "patch 44: the rows that are there would hold NULL",
+        lambda step, ours, native: ours.code == "not_null_violation" and step.sql.startswith("ALTER"),
     ),
     Rule(
         "negative floats",

@@ -1,0 +1,122 @@
+"""Conditions that are unknown because of a NULL hold for no row, also under NOT: sqlite3 is the judge."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import aiostoolap
+from aiostoolap import DB
+
+ROWS = [(1, 10, "x"), (2, 20, "Y"), (3, None, "z"), (4, 5, None), (5, None, None)]
+
+CONDITIONS = [
+    "ABS(a) = 10",
+    "ABS(a) <> 10",
+    "ABS(a) < 100",
+    "10 <> ABS(a)",
+    "ROUND(a) = 10",
+    "ABS(a) = NULL",
+    "NULL <> ABS(id)",
+    "LENGTH(b) = 3",
+    "LENGTH(b) <> 1",
+    "UPPER(b) = 'X'",
+    "UPPER(b) = 'x'",
+    "UPPER(b) <> 'X'",
+    "LOWER(b) = 'Y'",
+    "SUBSTR(b, 1, 1) = 'x'",
+    "REPLACE(b, 'x', 'y') = 'y'",
+    "COALESCE(a, 0) = 0",
+    "b LIKE 'x%'",
+    "b NOT LIKE 'x%'",
+    "UPPER(b) LIKE 'x%'",
+    "UPPER(b) LIKE 'X%'",
+    "LOWER(b) NOT LIKE 'Y%'",
+    "a IN (10, 20)",
+    "a IN (10, NULL)",
+    "a NOT IN (10, NULL)",
+    "b IN ('x', 'q')",
+    "a BETWEEN 8 AND 15",
+    "a BETWEEN 8 AND NULL",
+    "a NOT BETWEEN 8 AND 15",
+    "a IS NULL",
+    "a + 1 = 11",
+    "b || 'q' = 'xq'",
+    "ABS(a) IS NULL",
+    "CASE WHEN a > 5 THEN NULL ELSE 1 END = 1",
+    "a = 10 AND ABS(a) = 10",
+    "b = 'x' AND ABS(a) = NULL",
+    "a = 10 OR LENGTH(b) = 1",
+]
+FORMS = [
+    "{}",
+    "NOT ({})",
+    "NOT (NOT ({}))",
+    "NOT (({}) AND id > 0)",
+    "NOT (({}) OR id < 0)",
+    "id > 0 AND NOT ({})",
+    "id > 9 OR NOT ({})",
+]
+INDEXED = ["CREATE INDEX by_a ON t (a)", "CREATE INDEX by_b ON t (b)"]
+
+
+@pytest.fixture(scope="module")
+def judge() -> sqlite3.Connection:
+    judge = sqlite3.connect(":memory:")
+    judge.execute("PRAGMA case_sensitive_like = ON")
+    judge.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT)")
+    judge.executemany("INSERT INTO t VALUES (?, ?, ?)", ROWS)
+    return judge
+
+
+async def wrong(db: DB, judge: sqlite3.Connection, conditions: list[str], params: tuple[Any, ...] = ()) -> list[Any]:
+    found = []
+    for condition in conditions:
+        for form in FORMS:
+            where = form.format(condition)
+            ours = await db.query(f"SELECT id FROM t WHERE {where} ORDER BY id", params, into=int)
+            sql = f"SELECT id FROM t WHERE {where.replace('$', '?')} ORDER BY id"
+            theirs = [row[0] for row in judge.execute(sql, params)]
+            if ours != theirs:
+                found.append((where, ours, theirs))
+    return found
+
+
+@pytest.mark.parametrize("definitions", [[], INDEXED], ids=["scan", "indexes"])
+async def test_conditions_with_nulls(db: DB, judge: sqlite3.Connection, definitions: list[str]) -> None:
+    await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT)")
+    for definition in definitions:
+        await db.execute(definition)
+    await db.execute_many("INSERT INTO t VALUES ($1, $2, $3)", ROWS)
+    assert await wrong(db, judge, CONDITIONS) == []
+
+
+async def test_conditions_with_nulls_on_sealed_rows(folder: Path, judge: sqlite3.Connection) -> None:
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT)")
+        await db.execute_many("INSERT INTO t VALUES ($1, $2, $3)", ROWS)
+        await db.checkpoint()
+        assert await wrong(db, judge, CONDITIONS) == []
+
+
+@pytest.mark.parametrize("value", [None, 10, "x"])
+async def test_conditions_with_null_parameters(db: DB, judge: sqlite3.Connection, value: Any) -> None:
+    await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT)")
+    await db.execute_many("INSERT INTO t VALUES ($1, $2, $3)", ROWS)
+    numbers = ["a = $1", "$1 <> a", "ABS(a) = $1", "ABS(a) <> $1", "a IN (5, $1)", "a NOT IN (5, $1)"]
+    numbers += ["a BETWEEN $1 AND 100", "a BETWEEN 15 AND $1", "LENGTH(b) >= $1"]
+    texts = ["b = $1", "UPPER(b) <> $1", "b LIKE $1", "b IN ($1, 'q')"]
+    conditions = texts if isinstance(value, str) else numbers if value is not None else numbers + texts
+    assert await wrong(db, judge, conditions, (value,)) == []
+
+
+async def test_a_delete_keeps_what_is_unknown(db: DB) -> None:
+    await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT)")
+    await db.execute_many("INSERT INTO t VALUES ($1, $2, $3)", ROWS)
+    assert await db.execute("DELETE FROM t WHERE NOT (LENGTH(b) = $1)", (None,)) == 0
+    assert await db.execute("UPDATE t SET a = 0 WHERE UPPER(b) <> 'X'") == 2
+    assert await db.execute("DELETE FROM t WHERE id > 0 AND NOT (b LIKE 'x%')") == 2
+    assert await db.query("SELECT id FROM t ORDER BY id", into=int) == [1, 4, 5]
