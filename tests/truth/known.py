@@ -59,6 +59,29 @@ class Wrong:
 
 WRONG = (
     Wrong(
+        "IN with a correlated subquery is an error in the ON of an outer join",
+        TABLES,
+        "SELECT t.id, u.id FROM t LEFT JOIN u ON t.id = u.id AND t.id IN (SELECT w.c FROM u AS w WHERE w.id = t.id)",
+        [(1, 1), (2, None), (3, None)],
+        seen=r" ON .*IN \(SELECT",
+        code="expression",
+    ),
+    Wrong(
+        "IN with a subquery is an error in the result of a query on a view",
+        (*TABLES, "CREATE VIEW v AS SELECT id FROM u"),
+        "SELECT CASE WHEN 1 IN (SELECT c FROM u) THEN 'k' END FROM v",
+        [("k",), ("k",)],
+        seen=r"SELECT .*IN \(SELECT .* FROM v\d",
+        code="expression",
+    ),
+    Wrong(
+        "aggregates that differ by the capitals of a literal alone are taken for one",
+        TABLES,
+        "SELECT SUM(CASE WHEN b = 'y' THEN 1 ELSE 0 END), SUM(CASE WHEN b = 'Y' THEN 1 ELSE 0 END) FROM t",
+        [(0, 1)],
+        seen=r"(MIN|MAX)\('(a|A)'\).*(MIN|MAX)\('(a|A)'\)",
+    ),
+    Wrong(
         "EXISTS in the ON of an outer join is false",
         TABLES,
         "SELECT t.id, u.id FROM t LEFT JOIN u ON t.id = u.id AND EXISTS (SELECT 1 FROM u AS w WHERE w.c = t.id)",
