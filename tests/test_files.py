@@ -313,8 +313,8 @@ async def test_maintenance_that_fails_backs_off(
 ) -> None:
     caplog.set_level(logging.WARNING, "aiostoolap")
     async with Engine(tmp_path, checkpoint_every=0.05) as engine, await engine.open("file:///data/db") as db:
+        await fill(db)  # Before it: a checkpoint amid the writes would end the log, and the writes with it.
         monkeypatch.setattr(Runtime, "sync_directories", lambda self: errno.EIO)
-        await fill(db)
         async with asyncio.timeout(20):
             while not (failed := (await engine.stats()).maintenance["checkpoint"]).failures:
                 await asyncio.sleep(0.01)
