@@ -3,12 +3,13 @@
 //! The host places requests, under a lock of its own, and looks for replies; this thread serves them in order, and leaves
 //! only when there is something that the host has to do. Every word has one writer at a time. The layout is part of the
 //! protocol, docs/protocol.md.
-use std::cell::UnsafeCell;
+use std::cell::{RefCell, UnsafeCell};
 use std::time::{Duration, Instant};
 
 use crate::guard;
 use crate::requests::{self, Engine};
 use crate::session::Debtor;
+use crate::wire::Handle;
 
 const SLOTS: usize = 4096;
 const BODY_SIZE: usize = 2048;
@@ -41,6 +42,9 @@ struct Progress {
     awaited: u32,
     /// Not 0: `serve` runs.
     serving: u32,
+    /// Where the handles of connections are in which SQL has begun a transaction, and how many.
+    transactions: u32,
+    transaction_count: u32,
 }
 
 /// Written by the host.
@@ -405,6 +409,24 @@ fn wait_for_request(deadline: Option<Instant>) -> Option<Left> {
         }
     }
     Some(Left::Idle)
+}
+
+thread_local! {
+    static TRANSACTIONS: RefCell<Vec<Handle>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Notes that SQL has begun a transaction on a connection, or that it is over: the host looks after a trap.
+pub fn note_transaction(handle: Handle, open: bool) {
+    TRANSACTIONS.with_borrow_mut(|handles| {
+        let place = handles.iter().position(|&noted| noted == handle);
+        match (open, place) {
+            (true, None) => handles.push(handle),
+            (false, Some(place)) => drop(handles.swap_remove(place)),
+            _ => return,
+        }
+        write(word!(progress.transactions), handles.as_ptr() as u32);
+        write(word!(progress.transaction_count), handles.len() as u32);
+    });
 }
 
 fn deadline(microseconds: u32) -> Option<Instant> {
