@@ -90,7 +90,9 @@ impl Database {
     }
 
     fn opened<T>(&self, use_it: impl FnOnce(&Opened) -> T) -> T {
-        use_it(self.opened.borrow().as_ref().expect("a database that is lost is opened again before it is used"))
+        use_it(
+            self.opened.borrow().as_ref().expect("a database that is lost is opened again before it is used"),
+        )
     }
 
     pub fn inner(&self) -> Rc<stoolap::Database> {
@@ -238,9 +240,7 @@ impl Database {
         }
         let patience = self.patience.borrow();
         match patience.next {
-            Some(next) if Instant::now() < next => {
-                Err(Failure::new(patience.code, patience.message.clone()))
-            }
+            Some(next) if Instant::now() < next => Err(Failure::new(patience.code, patience.message.clone())),
             // Those who wait for commits are told what became of them first.
             _ => self.settle(),
         }

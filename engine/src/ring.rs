@@ -197,11 +197,7 @@ pub struct Ring {
 
 impl Default for Ring {
     fn default() -> Self {
-        Self {
-            outputs: vec![Vec::new(); SLOTS],
-            large: Vec::new(),
-            unsettled: Vec::new(),
-        }
+        Self { outputs: vec![Vec::new(); SLOTS], large: Vec::new(), unsettled: Vec::new() }
     }
 }
 

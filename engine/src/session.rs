@@ -112,9 +112,10 @@ impl Session {
         match (wanted, lost) {
             (Wanted::Connection, true) => lost_transaction(),
             (Wanted::Connection, false) => Failure::new("closed", "the connection or transaction is closed"),
-            (Wanted::Statement, true) => {
-                Failure::new("lost", "the prepared statement was lost when the engine failed; prepare it again")
-            }
+            (Wanted::Statement, true) => Failure::new(
+                "lost",
+                "the prepared statement was lost when the engine failed; prepare it again",
+            ),
             (Wanted::Statement, false) => Failure::new("closed", "the prepared statement is closed"),
             (Wanted::Cursor, true) => {
                 Failure::new("lost", "the cursor was lost when the engine failed; run the query again")
