@@ -18,14 +18,17 @@ _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a database's directory, if it is missing.
+    """Makes a database's directory, if it is missing, so that it outlasts a loss of power.
 
     Raises:
         OperationalError: it cannot be made.
         InterfaceError: a file is in its place.
     """
     try:
+        missing = [place for place in (folder, *folder.parents) if not place.exists()]
         folder.mkdir(parents=True, exist_ok=True)
+        for place in missing:
+            sync(place.parent)  # The engine syncs what is in the directory, not its own name.
     except FileExistsError:
         raise InterfaceError(f"{folder} is a file, but a database is a directory") from None
     except OSError as error:

@@ -88,6 +88,20 @@ async def test_every_kind_of_index_is_sealed_and_read(folder: Path) -> None:
             assert await db.query("SELECT id FROM t WHERE d = $1", (moment + timedelta(hours=9),), into=int) == [9]
 
 
+async def test_the_name_of_a_new_database_is_durable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: set[int] = set()
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        synced.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    async with aiostoolap.connect(tmp_path / "made" / "app.db"):
+        pass
+    assert {tmp_path.stat().st_ino, (tmp_path / "made").stat().st_ino} <= synced
+
+
 def test_acknowledged_commits_survive_a_kill(folder: Path) -> None:
     for round_ in range(3):
         with subprocess.Popen(
