@@ -77,13 +77,16 @@ class Runtime:
         _has_run = True
         self._root = root
         self._store = wasmtime.Store(engine)
-        self._store.set_wasi(_wasi(root, imports))
+        self._imports = imports
         linker = wasmtime.Linker(engine)
-        linker.define_wasi()
-        sync_type = wasmtime.FuncType([], [wasmtime.ValType.i32()])
-        linker.define_func("aiostoolap", "sync_directories", sync_type, self._sync_directories)
+        self._link(linker)
         try:
             exports = linker.instantiate(self._store, module).exports(self._store)
+            memory = exports["memory"]
+            if not isinstance(memory, wasmtime.Memory):
+                raise KeyError("memory")
+            self._linear = memory
+            self._memory, self._words = _views(memory, self._store)
             initialize = exports.get("_initialize")
             if isinstance(initialize, wasmtime.Func):
                 initialize(self._store)
@@ -93,11 +96,6 @@ class Runtime:
             self._serve = _Call(self._store, _function(exports, "serve"))
             self._run = _Call(self._store, _function(exports, "run"))
             self._input = _Call(self._store, _function(exports, "input"))
-            memory = exports["memory"]
-            if not isinstance(memory, wasmtime.Memory):
-                raise KeyError("memory")
-            self._linear = memory
-            self._memory, self._words = _views(memory, self._store)
             self.ring = ring.Ring(self._memory, self._words, _function(exports, "ring")(self._store))
         except KeyError as error:
             raise InterfaceError(f"the module is not a build of aiostoolap's engine: {error} is missing") from None
@@ -107,6 +105,13 @@ class Runtime:
         self.ask(protocol.set_memory_limit(memory_limit))
         self.version = protocol.engine_version(self.ask(protocol.versions()))
         """The engine's version."""
+
+    def _link(self, linker: wasmtime.Linker) -> None:
+        """Defines what the module imports. `tests/faults` puts a file system of its own in the place of this."""
+        self._store.set_wasi(_wasi(self._root, self._imports))
+        linker.define_wasi()
+        sync_type = wasmtime.FuncType([], [wasmtime.ValType.i32()])
+        linker.define_func("aiostoolap", "sync_directories", sync_type, self._sync_directories)
 
     def ask(self, request: protocol.Request) -> bytes:
         """Runs a request that does not fail, before any others.

@@ -1,0 +1,189 @@
+"""A few hundred of each; `python -m tests.faults` makes thousands."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+
+from tests.faults import corruption, crashes, failures
+from tests.faults.database import Database, EngineError
+from tests.faults.disk import Disk, Survival
+from tests.faults.model import MismatchError
+from tests.faults.wasi import CHANGES, Observer, SimulatedRuntime
+from tests.faults.workload import Workload
+
+pytestmark = pytest.mark.timeout(600)
+
+
+def test_a_loss_of_power_loses_nothing_that_was_acknowledged() -> None:
+    seed, tally = random.randrange(1_000_000), Counter[str]()
+    assert sum(crashes.round_of(seed, number, tally) for number in range(10)) >= 300
+    assert tally["found what was acknowledged"]
+    assert tally["found another state that may be"]
+
+
+def test_a_call_that_fails_loses_nothing() -> None:
+    seed = random.randrange(1_000_000)
+    rng, tally = random.Random(seed), Counter[str]()
+    for fault in failures.FAULTS:
+        for k in rng.sample(range(1, failures.count(seed, fault) + 1), 60):
+            failures.fail(seed, fault, k, tally)
+    assert sum(tally.values()) - tally["never called"] > 20
+
+
+def test_a_process_that_ends_within_a_checkpoint_loses_nothing() -> None:
+    rng = random.Random(1)
+    witness = crashes.Witness(rng, 0)
+    witness.workload = workload = Workload(Disk(), 1, witness)
+    workload.run(5)
+    workload.take(workload.checkpoint)
+    while "extra0" not in workload.done:
+        workload.take(workload.definition)
+    for _ in range(20):
+        workload.take(workload.write)
+    witness.chance = 1
+    workload.take(workload.checkpoint)
+    assert len(witness.crashes) > 20
+    for crash in witness.crashes:
+        crashes.recover(crash, rng, Counter())
+    workload.discard()
+
+
+class Copies(Observer):
+    """Copies the disk before each change."""
+
+    def __init__(self, disk: Disk) -> None:
+        self._disk = disk
+        self.copies: list[Disk] = []
+
+    def before(self, call: str) -> int:
+        if call in CHANGES:
+            self.copies.append(self._disk.copy())
+        return 0
+
+
+def test_a_definition_that_was_not_committed_does_not_come_back() -> None:
+    disk = Disk()
+    copies = Copies(disk)
+    db = Database(disk, copies)
+    db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+    db.discard()
+    absent = 0
+    for copy in copies.copies:
+        db = Database(copy)
+        if not db.query("SHOW TABLES"):
+            absent += 1
+            db.execute("CREATE TABLE u (id INTEGER PRIMARY KEY)")
+            db.discard()
+            db = Database(copy)
+            assert db.query("SHOW TABLES") == [("u",)]
+        db.discard()
+    assert absent
+
+
+def test_a_row_that_the_log_cannot_hold_is_refused() -> None:
+    disk = Disk()
+    db = Database(disk)
+    db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, note TEXT)")
+    with pytest.raises(EngineError) as raised:
+        db.execute("INSERT INTO t VALUES (1, $1)", (random.Random(1).randbytes(33 << 20).hex(),))
+    assert raised.value.code == "not_supported"
+    db.execute("INSERT INTO t VALUES (2, 'x')")
+    db.discard()
+    db = Database(disk)
+    assert (db.query("SELECT * FROM t"), db.warnings) == ([(2, "x")], [])
+    db.discard()
+
+
+def test_no_bit_of_the_head_of_a_record_flips_in_silence() -> None:
+    disk = Disk()
+    db = Database(disk)
+    db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, note TEXT)")
+    for n in range(3):
+        db.execute("INSERT INTO t VALUES ($1, $2)", (n, "x" * 90))
+    db.discard()
+    (path,) = [path for path in disk.files() if path.endswith(".log")]
+    log = bytes(disk.files()[path].data)
+    heads = [at for at in range(len(log)) if log.startswith(log[:4], at)]
+    for head in heads[-3:]:  # Those of a commit, of a row, and of its commit.
+        for bit in range(32 * 8):
+            damaged = disk.copy()
+            damaged.files()[path].data[head + bit // 8] ^= 1 << bit % 8
+            db = Database(damaged)
+            rows = sorted(row[0] for row in db.query("SELECT * FROM t"))
+            assert rows == [0, 1, 2] or (db.warnings and rows in ([0, 1], [0])), (head, bit, rows, db.warnings)
+            db.discard()
+
+
+def test_short_reads_and_writes_make_no_difference() -> None:
+    failures.shorten(random.randrange(1_000_000))
+
+
+def test_damage_is_never_silent() -> None:
+    seed, tally = random.randrange(1_000_000), Counter[str]()
+    assert sum(corruption.round_of(seed, number, tally) for number in range(4)) == 200
+    assert any("refused" in ended for ended in tally)
+    assert any("all rows" in ended for ended in tally)
+
+
+# The tests above could fail:
+
+
+def test_a_sync_that_does_nothing_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SimulatedRuntime, "fd_sync", lambda self, fd: 0)
+    with pytest.raises((MismatchError, EngineError)):
+        for number in range(5):
+            crashes.round_of(1, number, Counter())
+
+
+def test_a_directory_that_is_not_synced_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SimulatedRuntime, "sync_directories", lambda self: 0)
+    with pytest.raises((MismatchError, EngineError)):
+        for number in range(5):
+            crashes.round_of(1, number, Counter())
+
+
+@pytest.mark.parametrize(("survival", "left"), [("all", b"second"), ("none", b"first")])
+def test_a_disk_keeps_what_was_synced(survival: Survival, left: bytes) -> None:
+    disk = Disk()
+    file = disk.file()
+    disk.root.link("name", file)
+    disk.sync_folders()
+    file.write(0, b"first")
+    file.sync()
+    file.resize(0)
+    file.write(0, b"second")
+    assert disk.crash(random.Random(1), survival).files()["name"].data == left
+
+
+def test_a_name_that_was_not_synced_can_be_gone() -> None:
+    disk = Disk()
+    file = disk.file(b"content")
+    disk.root.link("old", file)
+    disk.sync_folders()
+    disk.root.rename("old", "new")
+    names = {name for seed in range(20) for name in disk.crash(random.Random(seed), "subset").files()}
+    assert names == {"old", "new"}
+
+
+def test_the_same_seed_makes_the_same_files() -> None:
+    def files() -> dict[str, bytes]:
+        workload = Workload(Disk(), 5, Observer())
+        workload.run(20)
+        workload.discard()
+        return {path: bytes(file.data) for path, file in workload.disk.files().items()}
+
+    assert files() == files()
+
+
+def test_a_database_on_a_disk_opens_again() -> None:
+    disk = Disk()
+    db = Database(disk)
+    db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+    db.execute("INSERT INTO t VALUES (1)")
+    db.close()
+    db = Database(disk)
+    assert db.query("SELECT * FROM t") == [(1,)]
+    db.discard()
