@@ -23,6 +23,11 @@ from aiostoolap.core import ring
 from aiostoolap.core.runtime import Runtime
 
 LONG = "SELECT COUNT(*) FROM numbers a, numbers b, numbers c WHERE a.name < b.name || c.name"
+# The one above fills the memory at last. This one does not.
+ENDLESS = (
+    "SELECT COUNT(*) FROM numbers a, (SELECT n FROM numbers LIMIT 1000) c "
+    "WHERE (SELECT COUNT(*) FROM numbers b WHERE b.name < a.name || 'x') > 99999"
+)
 
 
 def threads() -> int:
@@ -74,6 +79,41 @@ async def test_a_loop_that_closes_in_the_middle_of_a_call(engine: Engine) -> Non
         async with asyncio.timeout(10):
             while (await engine.stats()).transactions:
                 await asyncio.sleep(0.01)
+
+
+async def test_whoever_waits_stops_the_calls_of_a_closed_loop(engine: Engine) -> None:
+    """Also if its tasks are not garbage yet."""
+    async with await engine.open_memory() as db, await db.clone() as other:
+        await db.execute("CREATE TABLE numbers (n INTEGER PRIMARY KEY, name TEXT)")
+        await db.execute_many("INSERT INTO numbers VALUES (?, ?)", ((n, f"n{n}") for n in range(5_000)))
+        left: list[asyncio.Task[Any]] = []
+
+        def doomed() -> None:
+            loop = asyncio.new_event_loop()
+            left.extend(loop.create_task(coroutine) for coroutine in (db.query_value(ENDLESS), db.begin()))
+            loop.run_until_complete(asyncio.sleep(0.05))
+            loop.close()
+
+        await asyncio.to_thread(doomed)
+        async with asyncio.timeout(20):
+            assert await other.query_value("SELECT COUNT(*) FROM numbers") == 5_000
+            while (await engine.stats()).transactions:
+                await asyncio.sleep(0.01)
+        for task in left:
+            task._log_destroy_pending = False  # type: ignore[attr-defined]  # asyncio would log what the test does
+
+
+async def test_a_task_that_nobody_refers_to_goes_on(numbers: DB) -> None:
+    """asyncio does not refer to a task that waits."""
+    long = asyncio.create_task(numbers.query_value(ENDLESS))
+    asyncio.create_task(numbers.execute("DELETE FROM numbers WHERE n >= 10"))  # noqa: RUF006 # what the test is about
+    await asyncio.sleep(0.1)
+    gc.collect()
+    long.cancel()
+    await asyncio.wait([long])
+    async with asyncio.timeout(20):
+        while await numbers.query_value("SELECT COUNT(*) FROM numbers") != 10:
+            await asyncio.sleep(0.01)
 
 
 async def test_close_runs_what_is_queued() -> None:

@@ -11,6 +11,7 @@ import contextlib
 import copy
 import logging
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -79,6 +80,7 @@ class Executor:
         """The engine's, once it has started."""
         self._here = threading.local()
         """The watch of each thread's loop."""
+        self._watches = weakref.WeakSet[Watch]()
         self._starters: list[loops.Waiter] = []
         self._closers: list[loops.Waiter] = []
         self._failure: errors.Error | None = None
@@ -161,7 +163,7 @@ class Executor:
         loop = loops.running()
         watch: Watch | None = getattr(self._here, "watch", None)
         if watch is None or watch.loop is not loop:
-            watch = self._here.watch = Watch(self._exchange, loop)
+            watch = self._here.watch = Watch(self._exchange, loop, self._watches)
         return watch
 
     async def close(self) -> None:

@@ -187,6 +187,9 @@ class Loop(Protocol):
             RuntimeError: the loop is closed.
         """
 
+    def is_closed(self) -> bool:
+        """Whether it was closed with tasks that have not ended."""
+
 
 class _AsyncioLoop:
     turns = 32
@@ -200,6 +203,9 @@ class _AsyncioLoop:
     def post(self, callback: Callable[[], None]) -> None:
         self._loop.call_soon_threadsafe(callback)
 
+    def is_closed(self) -> bool:
+        return self._loop.is_closed()
+
 
 class _TrioLoop:
     turns = 0
@@ -212,6 +218,9 @@ class _TrioLoop:
 
     def post(self, callback: Callable[[], None]) -> None:
         self._token.run_sync_soon(callback)
+
+    def is_closed(self) -> bool:
+        return False  # trio does not end before its tasks.
 
 
 class _Running(threading.local):

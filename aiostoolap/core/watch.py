@@ -27,13 +27,15 @@ class Watch:
     Args:
         exchange: where their calls are.
         loop: where they run.
+        watches: those of all loops; this one puts itself there.
     """
 
-    def __init__(self, exchange: Exchange, loop: loops.Loop) -> None:
+    def __init__(self, exchange: Exchange, loop: loops.Loop, watches: weakref.WeakSet[Watch]) -> None:
         self.loop = loop
+        self._watches = watches
         self._exchange = exchange
-        self._sleepers: dict[int, tuple[Call, weakref.ref[loops.Waiter]]] = {}
-        """By the order of their calls. Weak: of a loop that nobody runs any more, the tasks are to be collected."""
+        self._sleepers: dict[int, tuple[Call, loops.Waiter]] = {}
+        """By the order of their calls. Nothing else need refer to these tasks: asyncio does not."""
         self._orders: list[int] = []
         """A heap of those; of some whose task sleeps no more, too."""
         self._looking = False
@@ -42,12 +44,14 @@ class Watch:
         self._looked = 0.0
         self._slept = 0
         """So many slept when it last looked."""
+        with exchange.lock:
+            watches.add(self)
 
     async def sleep(self, call: Call) -> None:
         """Sleeps until a call is done."""
         while not call.is_done():
             waiter = loops.waiter()
-            self._sleepers[call.order] = call, weakref.ref(waiter)
+            self._sleepers[call.order] = call, waiter
             heapq.heappush(self._orders, call.order)
             if self._looking:
                 self.loop.soon(functools.partial(self._check, self._looked))
@@ -89,25 +93,36 @@ class Watch:
             self._exchange.expect(call)
             if call.is_done():
                 self.look()
+            if len(self._watches) > 1:
+                self._look_around()
+
+    def _look_around(self) -> None:
+        """Stops the calls of loops that were closed: perhaps this one waits for them."""
+        with self._exchange.lock:
+            watches = list(self._watches)
+        for watch in watches:
+            if watch.loop.is_closed():
+                watch.forsake()
 
     def look(self) -> None:
         """Has the loop look for calls that are done; from any thread."""
         try:
             self.loop.post(self._look)
         except RuntimeError:
-            # The loop is closed: nobody takes these answers.
-            sleepers, self._sleepers = self._sleepers, {}
-            for call, _ in sleepers.values():
-                self._exchange.abandon(call)
+            self.forsake()
+
+    def forsake(self) -> None:
+        """Stops all calls: the loop is closed, and nobody takes the answers."""
+        sleepers, self._sleepers = self._sleepers, {}
+        for call, _ in sleepers.values():
+            self._exchange.abandon(call)
 
     def _look(self) -> None:
         self._looking = False
         try:
             woken = False
             while (call := self._first()) is not None and call.is_done():
-                waiter = self._sleepers.pop(call.order)[1]()
-                if waiter is not None:
-                    waiter.wake()
+                self._sleepers.pop(call.order)[1].wake()
                 woken = True
             if woken:
                 self._turns = self._most_turns
