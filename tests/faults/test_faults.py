@@ -133,7 +133,10 @@ def test_no_bit_of_the_head_of_a_record_flips_in_silence() -> None:
         for bit in range(32 * 8):
             damaged = disk.copy()
             damaged.files()[path].data[head + bit // 8] ^= 1 << bit % 8
-            db = Database(damaged)
+            try:
+                db = Database(damaged)
+            except EngineError:
+                continue
             rows = sorted(row[0] for row in db.query("SELECT * FROM t"))
             assert rows == [0, 1, 2] or (db.warnings and rows in ([0, 1], [0])), (head, bit, rows, db.warnings)
             db.discard()
