@@ -453,3 +453,40 @@ async def test_calls_of_a_connection_keep_their_order(engine: Engine) -> None:
         for who, step in (("db", 1), ("other", 10)):
             found = await db.query("SELECT k FROM log WHERE who = $1 ORDER BY n", (who,), into=int)
             assert found == list(range(0, 2_000, step))
+
+
+async def test_calls_keep_their_order_after_many_were_cancelled(engine: Engine) -> None:
+    """What is left of those that waited takes no turn: each task is woken when its own call is done."""
+    async with await engine.open("memory://shared") as one, await engine.open("memory://shared") as other:
+        await one.execute("CREATE TABLE t (n INTEGER)")
+        await one.execute_many("INSERT INTO t VALUES (?)", ((n,) for n in range(2_000)))
+        asked = [asyncio.create_task(one.query_value("SELECT COUNT(*) FROM t")) for _ in range(300)]
+        await asyncio.sleep(0)
+        for task in asked:
+            task.cancel()
+        await asyncio.wait(asked)
+        await one.query("SELECT 1")
+        await other.query("SELECT 1")
+        first = asyncio.create_task(other.query_value("SELECT COUNT(*) FROM t"))
+        second = asyncio.create_task(one.query_value("SELECT COUNT(*) FROM t a, t b, t c WHERE a.n + b.n = c.n"))
+        assert await asyncio.wait_for(first, 30) == 2_000
+        assert not second.done()
+        second.cancel()
+        await asyncio.wait([second])
+
+
+async def test_an_engine_that_is_closing_can_be_stopped() -> None:
+    engine = await Engine()
+    db = await engine.open_memory()
+    await db.execute("CREATE TABLE t (n INTEGER)")
+    await db.execute_many("INSERT INTO t VALUES (?)", ((n,) for n in range(5_000)))
+    asked = asyncio.create_task(db.query_value("SELECT COUNT(*) FROM t a, t b, t c WHERE a.n + b.n = c.n"))
+    await asyncio.sleep(0.1)
+    closing = asyncio.create_task(engine.close())
+    await asyncio.sleep(0)
+    assert engine._executor is not None
+    await asyncio.to_thread(engine._executor.stop, 60)
+    assert not engine._executor._thread.is_alive()
+    with pytest.raises(aiostoolap.StatementCancelledError):
+        await asked
+    await closing

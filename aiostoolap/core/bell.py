@@ -27,6 +27,7 @@ class Bell:
         """Wakes the thread, if it sleeps."""
         if not self.awake:
             self._rung = time.monotonic()
+            self._slept += self._rung - self._lay_down
             with contextlib.suppress(RuntimeError):  # It rings already: an exception came before the next line.
                 self._bell.release()
             self.awake = True
@@ -52,7 +53,8 @@ class Bell:
             self.awake = True
             # Not until now: to wake takes its time, above all if a task keeps Python's lock meanwhile.
             slept = (self._rung if rung else time.monotonic()) - self._lay_down
-            self._slept += slept
+            if not rung:
+                self._slept += slept
         return slept if rung else None
 
     @property

@@ -24,8 +24,8 @@ _NUMBERS = 2**32 - 1
 class Exchange(Placement):
     """Calls on their way between tasks and the engine's thread."""
 
-    def __init__(self, polls: bool) -> None:
-        super().__init__(polls)
+    def __init__(self) -> None:
+        super().__init__()
         self.waited = 0.0
         """Seconds that tasks slept until their calls were done. Loops add to it without the lock: it is a figure."""
         self._failure: errors.Error | None = None
@@ -55,7 +55,7 @@ class Exchange(Placement):
                 self.check()
             place = self.ring
             if place is None:
-                self._wish()
+                self._wish(request)
             self.calls = count = self.calls + 1
             number = 1 + count % _NUMBERS  # 0 is what unused words hold.
             waiting = self._waiting
@@ -70,10 +70,12 @@ class Exchange(Placement):
                 self._place(place, call)
         return call
 
-    def _wish(self) -> None:
+    def _wish(self, request: protocol.Request) -> None:
         """Has the thread try again to get an instance, if it could not."""
         if self._failure is not None:
             if time.monotonic() < self._retry_at:
+                if request.keep:
+                    self.posts.append(request)  # As `fail` does.
                 raise copy.copy(self._failure)
             self._failure = None
             self.bell.ring()
@@ -108,6 +110,14 @@ class Exchange(Placement):
             self.expect(call)
         if call.is_done():
             self.settle(call)
+
+    def orphan(self, call: Call) -> None:
+        """Has the thread abandon a call: this may be a collection of garbage, in the middle of what the lock guards."""
+        with self.lock:
+            if call.slot is not None and self.ring is not None and not call.request.keep:
+                self.ring.stop(call.slot, call.number)
+            self.orphans.append(call)
+            self._call_back()
 
     def take(self, call: Call) -> Answer:
         """Takes the answer to a call that is done or withdrawn."""
@@ -152,9 +162,10 @@ class Exchange(Placement):
     def begin_to_end(self, *, stop: bool) -> None:
         """Takes no more requests, and has the thread end; at once if what is there is to be stopped."""
         with self.lock:
-            if self.closing is not None:
+            if self.closing is None:
+                self.closing = errors.ClosedError("the engine is closed")
+            elif not stop or self.ended:
                 return
-            self.closing = errors.ClosedError("the engine is closed")
             refused = self._refuse_waiting(self.closing) if stop else []
             for call in self._calls.values() if stop else ():
                 self._stop(call)
@@ -185,7 +196,7 @@ class Exchange(Placement):
 
     @property
     def _has_work(self) -> bool:
-        return bool(self.posts) or (self.ring is not None and not self.ring.is_empty)
+        return bool(self.posts or self.orphans) or (self.ring is not None and not self.ring.is_empty)
 
     def attended(self, slot: int) -> Call:
         """The call that the engine has left `serve` for; from now on it cannot be withdrawn."""

@@ -75,7 +75,7 @@ class Executor:
         self._chores = chores
         self._on_warning = on_warning
         self._on_end = on_end
-        self._exchange = Exchange(pace.polls)
+        self._exchange = Exchange()
         self.version = ""
         """The engine's, once it has started."""
         self._here = threading.local()
@@ -115,7 +115,7 @@ class Executor:
                 in_time = await self._sleep(call, timeout)
         except GeneratorExit:
             # The loop is gone, and nobody can wait any more.
-            exchange.abandon(call)
+            exchange.orphan(call)
             raise
         except BaseException:
             if not exchange.withdraw(call):

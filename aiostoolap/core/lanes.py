@@ -51,7 +51,7 @@ class Lanes(Generic[ItemT]):
     def remove(self, item: ItemT) -> None:
         """Has an item that waits do so no more."""
         self._removed.add(item.order)
-        self.count -= 1
+        self._less()
 
     def take(self) -> ItemT:
         """Takes the item whose turn it is.
@@ -68,9 +68,17 @@ class Lanes(Generic[ItemT]):
                 heapq.heappop(self._next)
             if order not in self._removed:
                 self.round = order >> 32
-                self.count -= 1
+                self._less()
                 return item
             self._removed.remove(order)
+
+    def _less(self) -> None:
+        self.count -= 1
+        if not self.count:  # What is left in the lanes was removed, and takes no turn.
+            for _, lane in self._next:
+                lane.waiting.clear()
+            self._next.clear()
+            self._removed.clear()
 
     def clear(self) -> list[ItemT]:
         """Takes all."""

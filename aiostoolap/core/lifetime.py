@@ -53,6 +53,8 @@ def _stop_all() -> None:
     deadline = time.monotonic() + _EXIT_TIME
     left_open = [executor for executor in list(_executors) if executor.is_open]
     for executor in list(_executors):
+        executor.stop(0)  # All hear of it before one of them is waited for.
+    for executor in list(_executors):
         executor.stop(max(0.01, deadline - time.monotonic()))
     if left_open:
         warnings.warn("an engine was not closed before the interpreter ended", ResourceWarning, stacklevel=1)

@@ -64,11 +64,6 @@ class Pace:
         self._spinning = False
 
     @property
-    def polls(self) -> bool:
-        """Whether tasks should look for their replies themselves for a while."""
-        return self._patience > 0
-
-    @property
     def waits(self) -> bool:
         """Whether it pays to wait awake now."""
         if not self._credit or not self._doze:

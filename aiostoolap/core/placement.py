@@ -26,18 +26,17 @@ CANCELLED = errors.StatementCancelledError("the statement was cancelled before i
 
 
 class Placement:
-    """Calls by where they are. Its lock is held to change that.
+    """Calls by where they are. Its lock is held to change that."""
 
-    Args:
-        polls: tasks may look for their replies while the thread is awake.
-    """
-
-    def __init__(self, polls: bool) -> None:
+    def __init__(self) -> None:
         self.ordered = ring.is_ordered()
-        self.polls = polls and self.ordered
+        self.polls = False
+        """The thread, when it last began to serve, was to wait for requests awake: it pays to look for a reply."""
         # Reentrant: a collection of garbage may begin while it is held, and post what it finds.
         self.lock = threading.RLock()
         self.ring: ring.Ring | None = None
+        self.orphans: list[Call] = []
+        """Calls of tasks that are gone: the thread abandons them."""
         self.posts: list[protocol.Request] = []
         """Requests whose replies nobody wants."""
         self.closing: errors.Error | None = None
@@ -92,7 +91,8 @@ class Placement:
         self.ring = None
         for call in calls:
             if call.answer is None and call.slot is not None and place is not None:
-                call.answer = place.read(call.slot) if call.is_done() else answer(call)
+                is_done = place.words[call.done] == call.number  # This is the engine's own thread.
+                call.answer = place.read(call.slot) if is_done else answer(call)
             call.slot = call.words = None
         self._again = {call.order: call for call in calls if call.answer is None}
         return [call for call in calls if call.answer is not None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import time
 from collections.abc import Callable
@@ -16,8 +15,6 @@ from aiostoolap.core.pace import Pace
 
 if TYPE_CHECKING:
     from aiostoolap.core.runtime import Runtime
-
-_log = logging.getLogger("aiostoolap")
 
 _LONGEST_WAIT = 3600.0
 """Seconds that the thread waits at a time: its clocks have a range."""
@@ -89,6 +86,8 @@ class Server:
         time_left = self._time_to_chores(math.inf)
         with self._exchange.lock:
             posts, self._exchange.posts = self._exchange.posts, []
+            orphans, self._exchange.orphans = self._exchange.orphans, []
+            self._exchange.polls = self._exchange.ordered and self._pace.waits
             patience, doze = self._pace.begin()
             self._ring.order(
                 follow=self._exchange.ordered,
@@ -97,6 +96,8 @@ class Server:
                 time=None if time_left is None else int(time_left * 1e6),
             )
         before = self._ring.served
+        for call in orphans:
+            self._exchange.abandon(call)
         try:
             while posts:
                 with contextlib.suppress(errors.MemoryLimitError):

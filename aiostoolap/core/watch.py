@@ -39,7 +39,6 @@ class Watch:
         self._orders: list[int] = []
         """A heap of those; of some whose task sleeps no more, too."""
         self._looking = False
-        self._most_turns = loop.turns if exchange.polls else 0
         self._turns = 0
         self._looked = 0.0
         self._slept = 0
@@ -56,7 +55,7 @@ class Watch:
             if self._looking:
                 self.loop.soon(functools.partial(self._check, self._looked))
             else:
-                self._turns = self._most_turns if call.polled else 0
+                self._turns = self._most_turns() if call.polled else 0
                 self._look_again()
             try:
                 await waiter.wait()
@@ -70,6 +69,9 @@ class Watch:
                 if self._sleepers.pop(call.order, None) and not self._looking:
                     self._ask()
                 raise
+
+    def _most_turns(self) -> int:
+        return self.loop.turns if self._exchange.polls else 0
 
     def _check(self, looked: float) -> None:
         """Looks again if an interrupt from the keyboard came in place of the look that was due."""
@@ -115,7 +117,7 @@ class Watch:
         """Stops all calls: the loop is closed, and nobody takes the answers."""
         sleepers, self._sleepers = self._sleepers, {}
         for call, _ in sleepers.values():
-            self._exchange.abandon(call)
+            self._exchange.orphan(call)
 
     def _look(self) -> None:
         self._looking = False
@@ -125,7 +127,7 @@ class Watch:
                 self._sleepers.pop(call.order)[1].wake()
                 woken = True
             if woken:
-                self._turns = self._most_turns
+                self._turns = self._most_turns()
             elif self._exchange.is_kept_waiting():
                 # The event loop takes Python's lock again as soon as it has given it back, unless it sleeps.
                 time.sleep(_GIVE_WAY)
