@@ -45,22 +45,25 @@ class Sqlite:
                 yield row
 
 
-@asynccontextmanager
-async def opened(folder: Path | None) -> AsyncIterator[Sqlite]:
-    target = ":memory:" if folder is None else folder / "database"
-    # Rows come from the thread in chunks, of 64 by default.
-    options = {"isolation_level": None, "iter_chunk_size": 1024, "cached_statements": 256}
-    async with importlib.import_module("aiosqlite").connect(target, **options) as db:
-        if folder is not None:
-            await db.execute("PRAGMA journal_mode = WAL")
-            await db.execute("PRAGMA synchronous = FULL")
-        yield Sqlite(db)
+def kind(name: str, chunk: int, said: str) -> Kind:
+    """aiosqlite, whose rows come from its thread in chunks of so many."""
+
+    @asynccontextmanager
+    async def opened(folder: Path | None) -> AsyncIterator[Sqlite]:
+        target = ":memory:" if folder is None else folder / "database"
+        options = {"isolation_level": None, "iter_chunk_size": chunk, "cached_statements": 256}
+        async with importlib.import_module("aiosqlite").connect(target, **options) as db:
+            if folder is not None:
+                await db.execute("PRAGMA journal_mode = WAL")
+                await db.execute("PRAGMA synchronous = FULL")
+            yield Sqlite(db)
+
+    return Kind(name, "aiosqlite", "aiosqlite", opened, said)
 
 
-KIND = Kind(
+KIND = kind(
     "aiosqlite",
-    "aiosqlite",
-    "aiosqlite",
-    opened,
+    1_024,
     "`execute_fetchall`, autocommit, chunks of 1,024 rows; files with WAL and `synchronous = FULL`",
 )
+AS_IT_COMES = kind("aiosqlite, as it comes", 64, "chunks of 64 rows, its default")
