@@ -6,7 +6,7 @@
 #   engine/build.sh --lint     rustfmt and clippy, warnings as errors
 #
 # Uses the toolchain that AIOSTOOLAP_RUST names: "debian" (the default, see engine/toolchain), or "here", for a cargo of
-# this machine with the target wasm32-wasip1, rust-src, wasm-ld, llvm-ar and wasm-opt on the PATH.
+# this machine with the target wasm32-wasip1, rust-src, wasm-ld and llvm-ar on the PATH.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 mode=${1-}
@@ -70,10 +70,10 @@ else
         cargo clippy "$@" -- --deny warnings
     else
         cargo build "$@"
-        wasm-opt -O3 --all-features target/wasm32-wasip1/release/aiostoolap_engine.wasm -o target/stoolap.wasm
+        cp target/wasm32-wasip1/release/aiostoolap_engine.wasm target/stoolap.wasm
         {
             rustc --version
-            wasm-opt --version
+            wasm-ld --version
         } > target/versions
     fi
     exit

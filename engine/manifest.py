@@ -38,13 +38,13 @@ def crate_version() -> str:
 
 
 def write() -> None:
-    rustc, binaryen = VERSIONS.read_text().splitlines()
+    rustc, linker = VERSIONS.read_text().splitlines()
     shutil.copyfile(BUILT, COMMITTED)
     manifest = {
         "output": {"sha256": sha256(COMMITTED), "bytes": COMMITTED.stat().st_size},
         "stoolap": crate_version(),
         "rustc": rustc,
-        "binaryen": binaryen,
+        "linker": linker,
         "inputs": inputs(),
     }
     MANIFEST.write_text(json.dumps(manifest, indent=2) + "\n")
@@ -67,10 +67,10 @@ def problems(manifest: dict[str, Any]) -> list[str]:
 def check_build(manifest: dict[str, Any]) -> list[str]:
     if sha256(BUILT) == manifest["output"]["sha256"]:
         return []
-    rustc, binaryen = VERSIONS.read_text().splitlines()
+    rustc, linker = VERSIONS.read_text().splitlines()
     return [
-        f"the build differs from the committed binary; built now with {rustc} and {binaryen}, "
-        f"then with {manifest['rustc']} and {manifest['binaryen']}"
+        f"the build differs from the committed binary; built now with {rustc} and {linker}, "
+        f"then with {manifest['rustc']} and {manifest['linker']}"
     ]
 
 

@@ -198,6 +198,11 @@ impl Connection {
             let message = "a transaction has changes that this would not reach; try again when it has ended";
             return Err(Failure::new("table_in_use", message));
         }
+        if plan.renames_a_table() && database.is_file() {
+            let message = "renaming a table is refused in a database of files: after a crash, rows of it could be lost; \
+                           make another table, and INSERT .. SELECT";
+            return Err(Failure::new("not_supported", message));
+        }
         let executor = database.executor();
         database.settle()?;
         database.forget_results(&executor);

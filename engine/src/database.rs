@@ -3,7 +3,7 @@ use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use stoolap::Executor;
 use stoolap::core::Result as EngineResult;
@@ -150,7 +150,7 @@ impl Database {
         executor.clear_semantic_cache();
     }
 
-    fn is_file(&self) -> bool {
+    pub fn is_file(&self) -> bool {
         self.dsn.starts_with("file://")
     }
 
@@ -306,16 +306,29 @@ fn refuse_lost_volumes(inner: &stoolap::Database) -> Outcome<()> {
     Err(Failure::new("corrupt", message).with("table", table))
 }
 
-/// The engine passes over the volumes of a table without a manifest, and removes them once there is a new one.
+/// The engine passes over the volumes of a table without a manifest, and removes them once there is a new one. Those that
+/// no whole checkpoint knows were left by one that was interrupted: their rows are in the log.
 fn tell_of_lost_manifests(folder: &Path) {
-    let is_volume = |path: &Path| path.extension().is_some_and(|extension| extension == "vol");
+    let wal = folder.join("wal");
+    let published = std::fs::metadata(wal.join("checkpoint.meta"))
+        .and_then(|meta| meta.modified())
+        .ok()
+        .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
+        .map(|at| at.as_micros());
+    let log_is_whole =
+        || entries(&wal).iter().any(|path| path.file_stem().is_some_and(|name| name.as_encoded_bytes().ends_with(b"-lsn-0")));
+    let is_lost = |made: u128| published.map_or_else(|| !log_is_whole(), |at| made < at);
     for table in entries(&folder.join("volumes")) {
-        if !table.join("manifest.bin").exists() && entries(&table).iter().any(|path| is_volume(path)) {
-            eprintln!(
-                "Warning: {table:?} has no manifest.bin, as after a crash: the rows that the log does not hold are left out"
-            );
+        if !table.join("manifest.bin").exists() && entries(&table).iter().filter_map(|path| made(path)).any(is_lost) {
+            eprintln!("Warning: {table:?} has no manifest.bin: the rows that the log does not hold are left out");
         }
     }
+}
+
+/// When a volume was made, in microseconds since 1970: its name says so. None of other files.
+fn made(path: &Path) -> Option<u128> {
+    let name = path.file_name()?.to_str()?;
+    u128::from_str_radix(name.strip_prefix("vol_")?.strip_suffix(".vol")?, 16).ok()
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {

@@ -232,7 +232,10 @@ impl Session {
     /// The database that the last request has committed to, if it may not be durable yet.
     pub fn debtor(&self) -> Option<Debtor> {
         let ran = |database: &Weak<Database>| database.upgrade().is_some_and(|database| database.ran.take());
-        self.databases.iter().find(|database| ran(database)).map(Weak::as_ptr)
+        // All are asked: maintenance runs in several, and what one leaves noted would be taken for the next request's.
+        self.databases
+            .iter()
+            .fold(None, |found, database| if ran(database) { Some(Weak::as_ptr(database)) } else { found })
     }
 
     /// Makes all commits durable, and returns the databases where that fails.

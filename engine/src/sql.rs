@@ -133,6 +133,11 @@ impl Plan {
         }
     }
 
+    pub fn renames_a_table(&self) -> bool {
+        matches!(&*self.cached.statement, Statement::AlterTable(alter)
+            if matches!(alter.operation, AlterTableOperation::RenameTable))
+    }
+
     pub fn is_copy(&self) -> bool {
         matches!(&*self.cached.statement, Statement::Copy(_))
     }

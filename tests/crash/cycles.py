@@ -11,6 +11,7 @@ import signal
 import time
 from collections import Counter, deque
 from collections.abc import Sequence
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -82,7 +83,11 @@ class Account:
         for task, part in enumerate(found):
             allowed = self._parts[task][since[task] :]
             if task in self._begun:
-                allowed.append(self._begun[task])
+                after, before = self._begun[task], self._parts[task][-1]
+                allowed.append(after)
+                if after.extra is not None and before.extra is None:
+                    # CREATE TABLE AS defines the table first, and then commits its rows.
+                    allowed.append(replace(after, extra=replace(after.extra, rows={})))
             if part not in allowed:
                 raise BrokenError(f"task {task}: {difference(part, allowed)}")
 
@@ -129,6 +134,8 @@ class Cycle:
         self._kill_at = time.monotonic() + _STALL
         self._keeps = "opening"
         """What it does beside its writes."""
+        self._opened = False
+        """It has opened the database; it may close it and open it again."""
 
     def run(self) -> None:
         """Starts the process, kills it, and looks at the backup that it may have made.
@@ -163,7 +170,7 @@ class Cycle:
         while (left := self._kill_at - time.monotonic()) > 0:
             if reader.poll(left):
                 self._hear(reader.recv())
-        if self._keeps == "opening" and self._orders.favourite != "opening":
+        if not self._opened and self._orders.favourite != "opening":
             raise BrokenError(f"the process has not opened the database in {_STALL} s")
 
     def _hear(self, message: Message) -> None:
@@ -177,7 +184,7 @@ class Cycle:
                 self._kill_at = now + self._delay
         elif event == "found":
             self._found(message)
-            self._keeps = "writing"
+            self._keeps, self._opened = "writing", True
             self._kill_at = now + self._life
         else:
             self._account.hear(message)

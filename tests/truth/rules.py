@@ -182,7 +182,9 @@ def _same_but_signs(ours: Outcome, native: Outcome) -> bool:
         tuple(tuple(abs(item) if isinstance(item, float) else item for item in row) for row in outcome.rows)
         for outcome in (ours, native)
     ]
-    return not native.code and ours.columns == native.columns and same_rows(rows[0], rows[1], ordered=False)
+    if native.code or ours.columns != native.columns or same_rows(ours.rows, native.rows, ordered=False):
+        return False
+    return same_rows(rows[0], rows[1], ordered=False)
 
 
 def _same_texts(ours: Outcome, native: Outcome) -> bool:
