@@ -315,12 +315,19 @@ fn tell_of_lost_manifests(folder: &Path) {
         .ok()
         .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
         .map(|at| at.as_micros());
-    let log_is_whole =
-        || entries(&wal).iter().any(|path| path.file_stem().is_some_and(|name| name.as_encoded_bytes().ends_with(b"-lsn-0")));
+    let log_is_whole = || {
+        entries(&wal)
+            .iter()
+            .any(|path| path.file_stem().is_some_and(|name| name.as_encoded_bytes().ends_with(b"-lsn-0")))
+    };
     let is_lost = |made: u128| published.map_or_else(|| !log_is_whole(), |at| made < at);
     for table in entries(&folder.join("volumes")) {
-        if !table.join("manifest.bin").exists() && entries(&table).iter().filter_map(|path| made(path)).any(is_lost) {
-            eprintln!("Warning: {table:?} has no manifest.bin: the rows that the log does not hold are left out");
+        if !table.join("manifest.bin").exists()
+            && entries(&table).iter().filter_map(|path| made(path.as_path())).any(is_lost)
+        {
+            eprintln!(
+                "Warning: {table:?} has no manifest.bin: the rows that the log does not hold are left out"
+            );
         }
     }
 }
