@@ -18,6 +18,9 @@ __all__ = ["Query", "Result", "Rows"]
 
 RowT = TypeVar("RowT")
 
+_AHEAD = 2
+"""So many pieces of rows are fetched ahead: while one is on its way, the engine makes the other."""
+
 
 class Result(list[RowT]):
     """All rows of a result: a list that also knows the names of its columns.
@@ -123,7 +126,7 @@ class Rows(Generic[RowT]):
         self._reader: Reader[RowT] | None = None
         self._affected = 0
         self._cursor = 0
-        self._ahead: Call | None = None
+        self._ahead: deque[Call] = deque()
         self._count = 0
         self._fetching = False
         self._closed = False
@@ -165,8 +168,8 @@ class Rows(Generic[RowT]):
         source = self._source
         body = await source.open(maps=self._shape.maps)
         names, self._cursor, self._affected, encoded = protocol.head(body)
-        if ahead and self._cursor:
-            self._ahead = source.fetch_ahead(self._cursor)
+        if ahead:
+            self._fetch_ahead(1)
         self._reader = reader = self._shape.reader(source.decoders, names)
         rows = reader.read(encoded, 0)
         self._count = len(rows)
@@ -181,16 +184,25 @@ class Rows(Generic[RowT]):
         self._buffer.extend(await self.start())
 
     async def _fetch(self, rows: int) -> None:
-        source, ahead, self._ahead = self._source, self._ahead, None
+        source, ahead = self._source, self._ahead
         assert self._reader is not None
-        body = await (source.fetch(self._cursor, rows) if ahead is None else source.arrive(ahead))
+        body = await (source.arrive(ahead.popleft()) if ahead else source.fetch(self._cursor, rows))
         self._cursor, encoded = protocol.more(body)
-        if self._cursor and rows == ALL_ROWS:
-            # The engine fetches the next rows while these are decoded and looked at.
-            self._ahead = source.fetch_ahead(self._cursor)
+        if not self._cursor:
+            self._leave()
+        elif rows == ALL_ROWS:
+            self._fetch_ahead(_AHEAD)
         more = self._reader.read(encoded, self._count)
         self._count += len(more)
         self._buffer.extend(more)
+
+    def _fetch_ahead(self, count: int) -> None:
+        """Has the engine fetch the next rows, while those that have come are decoded and looked at."""
+        while self._cursor and len(self._ahead) < count:
+            call = self._source.fetch_ahead(self._cursor)
+            if call is None:
+                break
+            self._ahead.append(call)
 
     async def _exchange(self, step: Coroutine[Any, Any, None]) -> None:
         """Runs a step alone; one that fails closes the cursor, for what it would have brought is lost."""
@@ -266,9 +278,8 @@ class Rows(Generic[RowT]):
 
     def _leave(self) -> int:
         """Does without what is fetched ahead, and gives the cursor away, to be closed; 0 if there is none."""
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None:
-            self._source.forget(ahead)
+        while self._ahead:
+            self._source.forget(self._ahead.popleft())
         cursor, self._cursor = self._cursor, 0
         return cursor
 

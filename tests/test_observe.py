@@ -94,6 +94,18 @@ async def test_calls_and_their_time_are_counted(engine: aiostoolap.Engine) -> No
     assert after.awake_seconds - before.awake_seconds > 0.3
 
 
+async def test_what_is_fetched_ahead_in_vain_is_no_failure(engine: aiostoolap.Engine) -> None:
+    async with await engine.open_memory() as db:
+        await db.execute("CREATE TABLE t (n INTEGER)")
+        await db.execute_many("INSERT INTO t VALUES (?)", [(n,) for n in range(30_000)])
+        assert len(await db.query("SELECT n FROM t")) == 30_000
+        assert [n async for (n,) in db.query("SELECT n FROM t WHERE n < 9000 ORDER BY n")] == [*range(9_000)]
+        async for _ in db.query("SELECT n FROM t"):
+            break
+        figures = await engine.stats()
+    assert (figures.failures, figures.cursors) == (0, 0)
+
+
 async def test_many_that_wait_add_up(engine: aiostoolap.Engine) -> None:
     async with await engine.open_memory() as db:
         await db.execute("CREATE TABLE t (n INTEGER)")

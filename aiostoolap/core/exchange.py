@@ -31,8 +31,6 @@ class Exchange(Placement):
         self._failure: errors.Error | None = None
         """Why there is no instance to call, and from when on that is worth another attempt."""
         self._retry_at = 0.0
-        self._failures = 0
-        """Those of the instances that are gone."""
 
     def check(self) -> None:
         """
@@ -179,12 +177,6 @@ class Exchange(Placement):
             placed = self.ring.queued if self.ring is not None else 0
             return len(self._again) + self._waiting.count + placed
 
-    @property
-    def failures(self) -> int:
-        """How many calls the engine has answered with an error."""
-        with self.lock:
-            return self._failures + (self.ring.failures if self.ring is not None else 0)
-
     # What the thread does.
 
     @property
@@ -240,7 +232,6 @@ class Exchange(Placement):
         with self.lock:
             place = self.ring
             assert place is not None
-            self._failures += place.failures
 
             def answer(call: Call) -> errors.Error | None:
                 assert call.slot is not None

@@ -44,6 +44,8 @@ class Placement:
         self.ended = False
         self.calls = 0
         """So many there have been."""
+        self.failures = 0
+        """So many of them were answered with errors by the engine."""
         self._calls: dict[int, Call] = {}
         """By slot."""
         self._waiting = Lanes[Call]()
@@ -113,7 +115,9 @@ class Placement:
         if slot is None or place is None:
             return
         if call.answer is None:
-            call.answer = place.read(slot)
+            call.answer = answer = place.read(slot)
+            if isinstance(answer, ring.Reply) and not answer.ok and not call.abandoned:
+                self.failures += 1
         call.slot = None
         del self._calls[slot]
         place.release(slot)

@@ -80,8 +80,6 @@ class Ring:
         self._large_bodies = self._bodies + SLOTS * _BODY_SIZE
         self._free_large = list(range(1, _LARGE_BODIES + 1))
         self._tail = 0
-        self.failures = 0
-        """So many replies were errors."""
         self.own = self._slots
         """The slot that the engine's thread uses for requests of its own. It is not queued, so one number will do."""
         self.words[self.own] = 1
@@ -171,7 +169,6 @@ class Ring:
         failed = words[slot + _FAILED]
         if not size and not failed:
             return body
-        self.failures += bool(failed)
         return Reply(not failed, body, str(self._memory[end : end + size], "utf-8"))
 
     def release(self, slot: int) -> None:
