@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from aiostoolap import __version__
-from aiostoolap.core import cache, runtime
+from aiostoolap.core import cache, modules
 
 
 def main() -> None:
@@ -17,10 +17,10 @@ def main() -> None:
     precompile = commands.add_parser(
         "precompile", help="compile the engine into the cache, so that the first start is fast"
     )
-    precompile.add_argument("--wasm", type=Path, default=runtime.BUNDLED, help="another build of the engine")
+    precompile.add_argument("--wasm", type=Path, default=modules.BUNDLED, help="another build of the engine")
     arguments = parser.parse_args()
     begun = time.perf_counter()
-    runtime.load(arguments.wasm)
+    modules.load(arguments.wasm)
     print(f"the engine is in {cache.directory()} ({time.perf_counter() - begun:.1f} s)")
 
 

@@ -22,7 +22,7 @@ import wasmtime
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from aiostoolap import DB, connect
-from aiostoolap.core import runtime
+from aiostoolap.core import modules
 from benchmarks.works import flights
 from examples.flights import QUESTIONS
 
@@ -32,7 +32,7 @@ ROUNDS = 5
 def compiling(wasm: Path) -> tuple[float, int]:
     """The time it takes to compile a module, and the size of what comes out."""
     begun = time.process_time()
-    module = wasmtime.Module.from_file(wasmtime.Engine(runtime._config()), str(wasm))
+    module = wasmtime.Module.from_file(wasmtime.Engine(modules._config()), str(wasm))
     return time.process_time() - begun, len(module.serialize())
 
 

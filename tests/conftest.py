@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 
 import aiostoolap
 from aiostoolap import DB, Engine
-from aiostoolap.core import runtime
+from aiostoolap.core import modules
 
 settings.register_profile("ci", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 settings.load_profile("ci")
@@ -19,7 +19,7 @@ settings.load_profile("ci")
 @pytest.fixture(scope="session", autouse=True)
 def compiled() -> None:
     """Compiles the engine before the first test's clock runs."""
-    runtime.load(runtime.BUNDLED)
+    modules.load(modules.BUNDLED)
 
 
 @pytest.fixture

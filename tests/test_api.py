@@ -19,7 +19,7 @@ import pytest
 
 import aiostoolap
 from aiostoolap import DB, Engine, Row, Tx, Vector
-from aiostoolap.core import runtime
+from aiostoolap.core import modules
 
 
 async def create_users(db: DB) -> None:
@@ -37,7 +37,7 @@ async def test_new_engine() -> None:
 
 async def test_new_engine_with_another_wasm(tmp_path: Path) -> None:
     other = tmp_path / "other.wasm"
-    other.write_bytes(runtime.BUNDLED.read_bytes())
+    other.write_bytes(modules.BUNDLED.read_bytes())
     async with Engine(wasm=other) as engine:
         assert engine.version == "0.4.2"
 

@@ -45,6 +45,23 @@ async def transactions(db: DB) -> None:
     assert await db.query_value("SELECT COUNT(*) FROM t") == 4_980
 
 
+async def one_after_another(db: DB) -> None:
+    # Replies that come at once must not keep the other tasks from their turns.
+    turns = [0]
+
+    async def count() -> None:
+        while True:
+            turns[0] += 1
+            await anyio.sleep(0)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(count)
+        while turns[0] < 100:
+            for key in range(100):
+                assert await db.query_value("SELECT b FROM t WHERE a = $1", (key,)) == f"b{key}"
+        tasks.cancel_scope.cancel()
+
+
 async def many_tasks(db: DB) -> None:
     found: dict[int, str] = {}
 
@@ -107,6 +124,7 @@ async def shielded(db: DB) -> None:
 SCENARIOS: list[Callable[[DB], Awaitable[None]]] = [
     statements,
     transactions,
+    one_after_another,
     many_tasks,
     timeout,
     cancelled_while_running,

@@ -12,22 +12,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
     monkeypatch.setattr("aiostoolap.core.pace.time.monotonic", lambda: now[0])
     monkeypatch.setattr(pace, "processors", lambda: 4)
+    monkeypatch.setattr(pace, "_spinners", pace._permits())
     return now
-
-
-def busy(latency: pace.Latency = "balanced") -> Pace:
-    """One to which requests come fast."""
-    found = Pace(latency)
-    found.begin()
-    found.end(2)
-    return found
 
 
 def calm(found: Pace, clock: list[float]) -> float:
     """Disturbs it, and returns for how many milliseconds it does not wait awake then."""
     begun = clock[0]
     found.disturbed()
-    assert found.begin() == (0, 0)
+    assert found.begin() == (0, 20_000)
     found.end(0)
     while not found.waits:
         clock[0] += 0.0001
@@ -35,46 +28,39 @@ def calm(found: Pace, clock: list[float]) -> float:
 
 
 @pytest.mark.usefixtures("clock")
-def test_requests_that_come_fast_are_waited_for_awake() -> None:
-    assert Pace("balanced").begin() == (0, 0)
-    found = busy()
-    assert found.begin() == (200, 2_000)
-    found.end(0)
-    found = busy("low")
-    assert found.begin() == (2_000, 20_000)
+@pytest.mark.parametrize(("latency", "patience"), [("low", 2_000), ("balanced", 200), ("power", 0)])
+def test_requests_are_waited_for_awake_and_then_asleep(latency: pace.Latency, patience: int) -> None:
+    found = Pace(latency)
+    assert found.waits == bool(patience)
+    assert found.begin() == (patience, 20_000)
     found.end(0)
 
 
 @pytest.mark.usefixtures("clock")
-def test_power_never_waits_awake() -> None:
-    assert busy("power").begin() == (0, 0)
-    assert not busy("power").waits
+def test_one_processor_is_left_to_the_event_loops() -> None:
+    threads = [Pace("balanced") for _ in range(4)]
+    assert [thread.begin()[0] for thread in threads] == [200, 200, 200, 0]
+    threads[0].end(1)
+    threads[3].end(1)
+    assert threads[3].begin()[0] == 200
+    for thread in threads[1:]:
+        thread.end(0)
 
 
 def test_one_processor_is_never_kept_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace, "processors", lambda: 1)
-    assert busy("low").begin() == (0, 0)
+    assert Pace("low").begin() == (0, 0)
+    assert not Pace("low").waits
 
 
 def test_a_disturbed_thread_sleeps_longer_each_time(clock: list[float]) -> None:
-    found = busy()
+    found = Pace("balanced")
     assert [calm(found, clock) for _ in range(10)] == [2, 4, 8, 16, 32, 64, 128, 256, 256, 256]
 
 
 def test_a_disturbance_after_many_requests_is_the_first_again(clock: list[float]) -> None:
-    found = busy()
+    found = Pace("balanced")
     assert [calm(found, clock) for _ in range(3)] == [2, 4, 8]
     found.begin()
     found.end(65)
     assert [calm(found, clock) for _ in range(2)] == [1, 2]
-
-
-@pytest.mark.usefixtures("clock")
-def test_pauses_that_are_too_long_end_the_waiting() -> None:
-    found = busy()
-    for _ in range(4):
-        assert found.waits
-        found.slept(1.0)
-    assert not found.waits
-    found.slept(0.001)
-    assert found.waits

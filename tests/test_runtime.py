@@ -11,14 +11,14 @@ import pytest
 import wasmtime
 
 import aiostoolap
-from aiostoolap.core import cache, runtime
+from aiostoolap.core import cache, modules
 
 
 @pytest.fixture
 def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
     monkeypatch.setenv("AIOSTOOLAP_CACHE", str(folder))
-    monkeypatch.setattr(runtime, "_modules", {})
+    monkeypatch.setattr(modules, "_modules", {})
     return folder
 
 
@@ -31,44 +31,44 @@ def tiny(tmp_path: Path) -> Path:
 
 
 def test_a_compiled_module_is_kept(cache_folder: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = runtime.load(tiny)
-    assert runtime.load(tiny) is first
+    first = modules.load(tiny)
+    assert modules.load(tiny) is first
     (kept,) = cache_folder.iterdir()
     assert cache_folder.stat().st_mode & 0o777 == 0o700
-    monkeypatch.setattr(runtime, "_modules", {})
+    monkeypatch.setattr(modules, "_modules", {})
     monkeypatch.setattr(wasmtime.Module, "from_file", lambda *_: pytest.fail("it was compiled again"))
-    runtime.load(tiny)
+    modules.load(tiny)
     assert list(cache_folder.iterdir()) == [kept]
 
 
 def test_a_damaged_cache_is_replaced(cache_folder: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runtime.load(tiny)
+    modules.load(tiny)
     (kept,) = cache_folder.iterdir()
     kept.write_bytes(b"nonsense")
-    monkeypatch.setattr(runtime, "_modules", {})
-    runtime.load(tiny)
+    monkeypatch.setattr(modules, "_modules", {})
+    modules.load(tiny)
     assert kept.stat().st_size > 100
 
 
 def test_a_cache_that_others_can_write_is_not_trusted(
     cache_folder: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    runtime.load(tiny)
+    modules.load(tiny)
     (kept,) = cache_folder.iterdir()
     kept.chmod(0o666)
-    monkeypatch.setattr(runtime, "_modules", {})
+    monkeypatch.setattr(modules, "_modules", {})
     monkeypatch.setattr(wasmtime.Module, "deserialize_file", lambda *_: pytest.fail("it was loaded"))
-    runtime.load(tiny)
+    modules.load(tiny)
     cache_folder.chmod(0o777)
-    monkeypatch.setattr(runtime, "_modules", {})
-    runtime.load(tiny)
+    monkeypatch.setattr(modules, "_modules", {})
+    modules.load(tiny)
     assert "not this user's alone" in caplog.text
 
 
 def test_a_cache_behind_a_link_is_not_trusted(cache_folder: Path, tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     cache_folder.symlink_to(tmp_path / "elsewhere")
-    runtime.load(tiny)
+    modules.load(tiny)
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
@@ -77,8 +77,8 @@ def test_no_place_for_a_cache(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("AIOSTOOLAP_CACHE", str(tmp_path / "file" / "cache"))
-    monkeypatch.setattr(runtime, "_modules", {})
-    runtime.load(tiny)
+    monkeypatch.setattr(modules, "_modules", {})
+    modules.load(tiny)
     assert "no directory" in caplog.text
 
 
@@ -91,7 +91,7 @@ def test_a_full_disk(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "replace", full)
-    runtime.load(tiny)
+    modules.load(tiny)
     assert "could not be cached" in caplog.text
 
 

@@ -20,6 +20,9 @@ ORDER = [
     "core.inheritance",
     "core.ring",
     "core.cache",
+    "core.modules",
+    "core.function",
+    "core.alarm",
     "core.runtime",
     "core.loops",
     "core.pace",
@@ -57,8 +60,8 @@ ORDER = [
     "__main__",
 ]
 HOMES = {
-    "wasmtime": {"core.runtime"},
-    "ctypes": {"core.runtime"},
+    "wasmtime": {"core.modules", "core.function", "core.alarm", "core.runtime"},
+    "ctypes": {"core.modules", "core.function", "core.runtime"},
     "msgspec": {"core.protocol", "shapes"},
     "trio": {"core.loops"},
     "asyncio": {"core.loops"},

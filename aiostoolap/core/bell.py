@@ -20,14 +20,14 @@ class Bell:
         """The thread is not asleep, nor about to be."""
         self._bell = threading.Lock()
         self._bell.acquire()
-        self._begun = self._lay_down = self._rung = time.monotonic()
+        self._begun = self._lay_down = time.monotonic()
         self._slept = 0.0
 
     def ring(self) -> None:
         """Wakes the thread, if it sleeps."""
         if not self.awake:
-            self._rung = time.monotonic()
-            self._slept += self._rung - self._lay_down
+            # Not when the thread takes note of it: that may take its time, above all if a task keeps Python's lock.
+            self._slept += time.monotonic() - self._lay_down
             with contextlib.suppress(RuntimeError):  # It rings already: an exception came before the next line.
                 self._bell.release()
             self.awake = True
@@ -37,25 +37,19 @@ class Bell:
         self.awake = False
         self._lay_down = time.monotonic()
 
-    def sleep(self, timeout: float | None) -> float | None:
-        """Sleeps until the bell rings, after having lain down; without the guard.
+    def sleep(self, timeout: float | None) -> None:
+        """Sleeps until the bell rings, or the time is up; after having lain down, and without the guard.
 
         Args:
             timeout: seconds; None for no limit.
-
-        Returns:
-            After how many seconds it rang; None if the time was up.
         """
         rung = self._bell.acquire(timeout=-1 if timeout is None else timeout)
         with self._guard:
             if not rung and self.awake:
                 rung = self._bell.acquire()  # Just after the time was up.
             self.awake = True
-            # Not until now: to wake takes its time, above all if a task keeps Python's lock meanwhile.
-            slept = (self._rung if rung else time.monotonic()) - self._lay_down
             if not rung:
-                self._slept += slept
-        return slept if rung else None
+                self._slept += time.monotonic() - self._lay_down
 
     @property
     def awake_seconds(self) -> float:

@@ -28,9 +28,13 @@ class Exchange(Placement):
         super().__init__()
         self.waited = 0.0
         """Seconds that tasks slept until their calls were done. Loops add to it without the lock: it is a figure."""
+        self.is_quick = False
+        """The last call that waited for a turn of its loop was the only one, and done after it."""
         self._failure: errors.Error | None = None
         """Why there is no instance to call, and from when on that is worth another attempt."""
         self._retry_at = 0.0
+        self._dozed = 0.0
+        """Seconds that the thread slept inside of instances that are gone."""
 
     def check(self) -> None:
         """
@@ -133,6 +137,11 @@ class Exchange(Placement):
             return self.bell.awake and place is not None and not place.is_serving
         return False
 
+    @property
+    def has_one_call(self) -> bool:
+        """Whether all calls but one have been answered."""
+        return len(self._calls) == 1 and not self._waiting.count
+
     def has_much_room(self) -> bool:
         """Whether what is not urgent may be placed."""
         place = self.ring
@@ -176,6 +185,12 @@ class Exchange(Placement):
         with self.lock:
             placed = self.ring.queued if self.ring is not None else 0
             return len(self._again) + self._waiting.count + placed
+
+    @property
+    def awake_seconds(self) -> float:
+        """How long the thread was awake."""
+        with self.lock:
+            return self.bell.awake_seconds - self._dozed - (self.ring.slept if self.ring is not None else 0.0)
 
     # What the thread does.
 
@@ -232,6 +247,7 @@ class Exchange(Placement):
         with self.lock:
             place = self.ring
             assert place is not None
+            self._dozed += place.slept
 
             def answer(call: Call) -> errors.Error | None:
                 assert call.slot is not None
@@ -268,26 +284,24 @@ class Exchange(Placement):
                 self.bell.lie_down()
             self.bell.sleep(None)
 
-    def sleep(self, timeout: float | None) -> float | None:
+    def sleep(self, timeout: float | None) -> None:
         """Sleeps until there is something to do.
 
         Args:
             timeout: seconds; None for no limit.
-
-        Returns:
-            After how many seconds there was; None if the time was up.
         """
         with self.lock:
             self.fill()
             # Calls that wait still, wait for slots: whoever frees one rings.
             if self._has_work or (self.closing is not None and not self._waiting.count):
-                return 0.0
+                return
             self.bell.lie_down()
-        return self.bell.sleep(timeout)
+        self.bell.sleep(timeout)
 
     def forget_parent(self) -> None:
         """After a fork, in the child: there is no thread here, but perhaps a lock that it held."""
         self.lock = threading.RLock()
+        self.ring = None  # The thread that slept there is not here to be woken.
         self.ended = True
         self.closing = errors.InterfaceError("the engine was made before the fork; make another one in this process")
 

@@ -110,7 +110,9 @@ class Executor:
         in_time = True
         try:
             if call.polled:
-                await turn
+                if not (exchange.is_quick and turn.may_be_skipped() and call.is_done_soon()):
+                    await turn
+                    exchange.is_quick = exchange.has_one_call and call.is_done()
             if not call.is_done():
                 in_time = await self._sleep(call, timeout)
         except GeneratorExit:
@@ -211,8 +213,9 @@ class Executor:
         """
         exchange = self._exchange
         exchange.check()  # A child of a fork must not wait for a lock that the parent's thread had.
-        awake = exchange.bell.awake_seconds
-        return Figures(exchange.queued, exchange.calls, exchange.failures, exchange.waited, awake, self._lost)
+        return Figures(
+            exchange.queued, exchange.calls, exchange.failures, exchange.waited, exchange.awake_seconds, self._lost
+        )
 
     def forget_parent(self) -> None:
         """After a fork, in the child: there is no thread here."""

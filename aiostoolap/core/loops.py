@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Protocol
 
@@ -126,10 +127,17 @@ async def wait_through(wait: Callable[[], Awaitable[None]], done: Callable[[], b
                 continue  # A native cancellation: asyncio knows no shields.
 
 
+_SKIPPED = 0.00005
+"""Seconds after a turn of a loop has begun, in which all that runs in it may go on without another one."""
+
+
 class Turn(Protocol):
     """One turn of an event loop: `await` it."""
 
     def __await__(self) -> Generator[Any, Any, None]: ...
+
+    def may_be_skipped(self) -> bool:
+        """Whether the loop can do without it for a moment, since it has just had one. To be called on the loop."""
 
     def checkpoint(self) -> Awaitable[None] | None:
         """What to await so that a task that is cancelled already does not begin; None if it surely is not.
@@ -140,6 +148,23 @@ class Turn(Protocol):
 
 
 class _AsyncioTurn:
+    def __init__(self) -> None:
+        self._until = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def may_be_skipped(self) -> bool:
+        if time.monotonic() < self._until:
+            return True
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop = loop
+            loop.call_soon(self._begin)
+        return False
+
+    def _begin(self) -> None:
+        self._until = time.monotonic() + _SKIPPED
+        self._loop = None
+
     def __await__(self) -> Generator[None, None, None]:
         yield  # As asyncio.sleep(0), which takes twice as long for it.
 
@@ -153,6 +178,9 @@ class _AsyncioTurn:
 
 
 class _TrioTurn:
+    def may_be_skipped(self) -> bool:
+        return False  # Each call is a checkpoint.
+
     def __await__(self) -> Generator[Any, Any, None]:
         turn: Generator[Any, Any, None] = _trio().checkpoint().__await__()
         return turn
@@ -162,13 +190,20 @@ class _TrioTurn:
         return cancelled
 
 
-_ASYNCIO_TURN = _AsyncioTurn()
+class _Here(threading.local):
+    """What belongs to a thread, which runs one event loop at a time."""
+
+    def __init__(self) -> None:
+        self.turn = _AsyncioTurn()
+
+
+_here = _Here()
 _TRIO_TURN = _TrioTurn()
 
 
 def turn() -> Turn:
     """A turn of the event loop that runs here."""
-    return _TRIO_TURN if _in_trio_task() else _ASYNCIO_TURN
+    return _TRIO_TURN if _in_trio_task() else _here.turn
 
 
 class Loop(Protocol):

@@ -10,15 +10,13 @@ from typing import Literal
 Latency = Literal["low", "balanced", "power"]
 
 _PATIENCE = {"low": 0.002, "balanced": 0.0002, "power": 0.0}
-"""Seconds to look for a request without a pause. To be woken takes about 0.0001; benchmarks/ says what these cost."""
-_DOZE = {"low": 0.02, "balanced": 0.002, "power": 0.0}
-"""Seconds to look for it now and then, after that."""
+"""Seconds to look for a request without a pause, if the one before came soon; benchmarks/ says what these cost."""
+_DOZE = 0.02
+"""Seconds to sleep inside of the module, after that: who is woken there need not wait for Python's lock."""
 _SHORTEST_CALM, _LONGEST_CALM = 0.001, 0.256
 """Seconds for which a thread that was disturbed, while it waited awake, does so no more."""
 _SMOOTH = 64
 """After so many requests a disturbance is the first one again."""
-_CREDIT = 4
-"""So many waits in vain, each before a pause that was too long, until requests are no longer waited for awake."""
 
 
 def processors() -> int:
@@ -47,17 +45,15 @@ if hasattr(os, "register_at_fork"):
 
 
 class Pace:
-    """One thread's account of how fast requests come.
+    """One thread's account of whether other threads want its processor.
 
     Args:
         latency: how long it waits awake: "low" milliseconds, "balanced" less, "power" not at all.
     """
 
     def __init__(self, latency: Latency) -> None:
-        several = processors() > 1
-        self._patience = _PATIENCE[latency] if several else 0.0
-        self._doze = _DOZE[latency] if several else 0.0
-        self._credit = 0
+        self._several = processors() > 1
+        self._patience = _PATIENCE[latency]
         self._calm = _SHORTEST_CALM
         self._calm_until = 0.0
         self._smooth = 0
@@ -66,16 +62,16 @@ class Pace:
     @property
     def waits(self) -> bool:
         """Whether it pays to wait awake now."""
-        if not self._credit or not self._doze:
+        if not self._several or not self._patience:
             return False
         return not self._calm_until or time.monotonic() > self._calm_until
 
     def begin(self) -> tuple[int, int]:
-        """Begins to serve: how many microseconds to look for requests without a pause, and then now and then."""
-        if not self.waits:
+        """Begins to serve: how many microseconds to look for requests without a pause, and then to sleep."""
+        if not self._several:
             return 0, 0
-        self._spinning = _spinners.acquire(blocking=False)
-        return int(self._patience * 1e6) if self._spinning else 0, int(self._doze * 1e6)
+        self._spinning = self.waits and _spinners.acquire(blocking=False)
+        return int(self._patience * 1e6) if self._spinning else 0, int(_DOZE * 1e6)
 
     def end(self, served: int) -> None:
         """Ends to serve, after so many requests."""
@@ -83,22 +79,12 @@ class Pace:
             self._spinning = False
             _spinners.release()
         self._smooth += served
-        if served > 1:
-            self._credit = _CREDIT
 
     def disturbed(self) -> None:
         """Tells that another thread wanted the processor on which this one waited awake.
 
-        From now on it sleeps while it has nothing to do, for a while, and for longer if that happens again soon. Who
-        is woken by another thread then runs beside it; who wakes by a clock waits behind what disturbed.
+        From now on it sleeps while it has nothing to do, for a while, and for longer if that happens again soon.
         """
         self._calm = _SHORTEST_CALM if self._smooth > _SMOOTH else min(2 * self._calm, _LONGEST_CALM)
         self._calm_until = time.monotonic() + self._calm
         self._smooth = 0
-
-    def slept(self, seconds: float) -> None:
-        """Tells how long the thread slept before a request came."""
-        if seconds < self._doze:
-            self._credit = _CREDIT
-        elif self._credit:
-            self._credit -= 1

@@ -15,7 +15,7 @@ import msgspec
 
 from aiostoolap.errors import DataError
 
-ABI_VERSION = 3
+ABI_VERSION = 4
 
 ALL_ROWS = 2**32 - 1
 """No limit to the rows of a reply."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import platform
 import sys
+import threading
+from collections.abc import Callable
 from typing import NamedTuple
 
 SLOTS = 4096
@@ -16,7 +18,7 @@ _LARGE_BODIES, _LARGE_BODY_SIZE = 64, 1 << 16
 
 # Words from the ring's address.
 _TAIL, _LEAVE, _FOLLOW, _LIMIT, _PATIENCE, _TIME, _DOZE = range(7)
-_HEAD, _AWAITED_COUNT, _SERVING, _TRANSACTIONS, _TRANSACTION_COUNT = range(16, 21)
+_HEAD, _AWAITED_COUNT, _SERVING, _TRANSACTIONS, _TRANSACTION_COUNT, _NAPS, _SLEPT = range(16, 23)
 _QUEUE = 32
 _AWAITED_SLOTS = _QUEUE + SLOTS
 _FIRST_SLOT = _AWAITED_SLOTS + SLOTS
@@ -68,10 +70,14 @@ class Ring:
         memory: its linear memory, as bytes.
         words: the same, as 32-bit words.
         address: where the ring lies.
+        wake: wakes the engine's thread if it sleeps inside of the module.
     """
 
-    def __init__(self, memory: memoryview, words: memoryview, address: int) -> None:
+    def __init__(self, memory: memoryview, words: memoryview, address: int, wake: Callable[[], None]) -> None:
         self._memory = memory
+        self._wake = wake
+        self._fence = threading.RLock()
+        self._woken = 0
         self.words = words
         self._base = address // 4
         self._slots = self._base + _FIRST_SLOT
@@ -114,6 +120,7 @@ class Ring:
         words[self._queue + tail % SLOTS] = offset // _SLOT_WORDS
         self._tail = tail = (tail + 1) % _WORD
         words[self._base] = tail
+        self._rouse()
         return slot
 
     def _place_large(self, slot: int, body: bytes) -> None:
@@ -126,6 +133,14 @@ class Ring:
         words[slot + _LARGE] = large
         start = self._large_bodies + (large - 1) * _LARGE_BODY_SIZE
         self._memory[start : start + size] = body
+
+    def _rouse(self) -> None:
+        """Wakes the engine's thread if it sleeps inside of the module and what was just stored came too late for it."""
+        with self._fence:  # Or the processor might load this first.
+            naps = self.words[self._base + _NAPS]
+        if naps % 2 and naps != self._woken:
+            self._woken = naps
+            self._wake()
 
     def room(self, enough: int) -> int:
         """How many requests may be placed: there are slots, and fewer are queued than are enough."""
@@ -187,7 +202,7 @@ class Ring:
         Args:
             follow: go on with requests that are placed meanwhile.
             patience: microseconds to look for one without a pause.
-            doze: microseconds to look for one now and then, after that.
+            doze: microseconds to sleep until one comes, after that.
             time: microseconds after which to leave; None for no limit.
         """
         words, base = self.words, self._base
@@ -206,6 +221,12 @@ class Ring:
     def call_back(self) -> None:
         """Has `serve` leave soon."""
         self.words[self._base + _LEAVE] = 1
+        self._rouse()
+
+    @property
+    def slept(self) -> float:
+        """Seconds that the engine's thread has slept inside of the module, modulo 2^32 milliseconds."""
+        return float(self.words[self._base + _SLEPT]) / 1000
 
     @property
     def served(self) -> int:

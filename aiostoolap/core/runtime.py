@@ -1,31 +1,24 @@
-"""The WebAssembly instance: bytes in, bytes out. The home of wasmtime.
+"""The WebAssembly instance: bytes in, bytes out.
 
-All of it runs on the thread that made it; other threads use the ring. Calls go through
-`wasmtime_func_call_unchecked` with values that are allocated once: wasmtime's own `Func.__call__` looks up the
-function's type each time and takes eight times as long.
+All of it runs on the thread that made it; other threads use the ring.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
-import hashlib
-import json
 import logging
 import os
 import sys
-import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import wasmtime
-from wasmtime import _ffi as ffi
 
-from aiostoolap.core import cache, protocol, ring
-from aiostoolap.errors import EngineLostError, InterfaceError, MemoryLimitError
+from aiostoolap.core import modules, protocol, ring
+from aiostoolap.core.alarm import Alarm
+from aiostoolap.core.function import Function, export
+from aiostoolap.errors import InterfaceError, MemoryLimitError
 
-BUNDLED = Path(__file__).parent.parent / "stoolap.wasm"
 GUEST_ROOT = "/data"
 """Where an engine's directory is mounted."""
 GUEST_IMPORTS = "/import"
@@ -33,14 +26,9 @@ GUEST_IMPORTS = "/import"
 
 _SMALLEST_INPUT = 1 << 16
 _KEPT_INPUT = 1 << 22
-# Deeply nested SQL recurses in the parser. The module's own stack has 32 MiB, see engine/build.rs.
-_WASM_STACK = 64 << 20
-_FIBER_STACK = 128 << 20
 _ADDRESSES = 1 << 32
 
 _log = logging.getLogger("aiostoolap")
-_modules: dict[str, tuple[wasmtime.Engine, wasmtime.Module]] = {}
-_modules_lock = threading.Lock()
 _has_run = False
 _is_orphaned = False
 """Whether wasmtime's threads, which every file is read and written by, stayed behind at a fork."""
@@ -73,15 +61,17 @@ class Runtime:
                 "the engine cannot run in this process, a fork of one that has run it: threads that wasmtime needs are "
                 "not here. Start such processes with the method spawn"
             )
-        engine, module = load(wasm or BUNDLED)
+        compiled = modules.load(wasm or modules.BUNDLED)
         _has_run = True
         self._root = root
-        self._store = wasmtime.Store(engine)
+        self._store = wasmtime.Store(compiled.engine)
         self._imports = imports
-        linker = wasmtime.Linker(engine)
+        linker = wasmtime.Linker(compiled.engine)
         self._link(linker)
+        self._alarm = Alarm(compiled.engine)
+        self._alarm.link(linker, self._store)
         try:
-            exports = linker.instantiate(self._store, module).exports(self._store)
+            exports = linker.instantiate(self._store, compiled.module).exports(self._store)
             memory = exports["memory"]
             if not isinstance(memory, wasmtime.Memory):
                 raise KeyError("memory")
@@ -90,13 +80,14 @@ class Runtime:
             initialize = exports.get("_initialize")
             if isinstance(initialize, wasmtime.Func):
                 initialize(self._store)
-            abi = _function(exports, "abi_version")(self._store)
+            abi = export(exports, "abi_version")(self._store)
             if abi != protocol.ABI_VERSION:
                 raise InterfaceError(f"the module speaks version {abi} of the protocol, not {protocol.ABI_VERSION}")
-            self._serve = _Call(self._store, _function(exports, "serve"))
-            self._run = _Call(self._store, _function(exports, "run"))
-            self._input = _Call(self._store, _function(exports, "input"))
-            self.ring = ring.Ring(self._memory, self._words, _function(exports, "ring")(self._store))
+            self._serve = Function(self._store, export(exports, "serve"))
+            self._run = Function(self._store, export(exports, "run"))
+            self._input = Function(self._store, export(exports, "input"))
+            address = export(exports, "ring")(self._store)
+            self.ring = ring.Ring(self._memory, self._words, address, self._alarm.ring)
         except KeyError as error:
             raise InterfaceError(f"the module is not a build of aiostoolap's engine: {error} is missing") from None
         except (wasmtime.WasmtimeError, wasmtime.Trap) as error:
@@ -155,6 +146,7 @@ class Runtime:
         """Frees the instance."""
         self._memory.release()
         self._words.release()
+        self._alarm.close()
         self._store.close()
 
     def sync_directories(self) -> int:
@@ -193,56 +185,6 @@ class Runtime:
             raise MemoryLimitError("the request does not fit below the engine's memory limit")
 
 
-class _Call:
-    """An exported function of at most two i32 arguments, called without wasmtime's checks."""
-
-    def __init__(self, store: wasmtime.Store, function: wasmtime.Func) -> None:
-        raw = ffi.wasmtime_val_raw_t
-        self._values = (raw * 2)()
-        self._first, self._second = self._values
-        trap = ctypes.POINTER(ffi.wasm_trap_t)()
-        self._trap = trap
-        call = ffi.dll.wasmtime_func_call_unchecked
-        call.restype = ctypes.c_void_p
-        context = store._context()
-        arguments = (
-            context,
-            ctypes.byref(function._func),
-            ctypes.cast(self._values, ctypes.POINTER(raw)),
-            2,
-            ctypes.byref(trap),
-        )
-        self._call: Callable[[], int | None] = lambda: call(*arguments)
-
-    def __call__(self, first: int = 0, second: int = 0) -> int:
-        self._first.i32, self._second.i32 = first, second
-        error = self._call()
-        if error or _is_set(self._trap):
-            raise EngineLostError(_describe(error, self._trap))
-        return int(self._first.i64) & 0xFFFFFFFFFFFFFFFF
-
-
-def _is_set(pointer: Any) -> bool:
-    return bool(pointer)
-
-
-def _describe(error: int | None, trap: Any) -> str:
-    reason: BaseException
-    if error:
-        reason = wasmtime.WasmtimeError._from_ptr(ctypes.cast(error, ctypes.POINTER(ffi.wasmtime_error_t)))
-    else:
-        reason = wasmtime.Trap._from_ptr(trap)
-    lines = str(reason).strip().splitlines()
-    return f"the engine's instance is gone: {lines[-1] if lines else reason!r}"
-
-
-def _function(exports: Any, name: str) -> wasmtime.Func:
-    function = exports[name]
-    if not isinstance(function, wasmtime.Func):
-        raise KeyError(name)
-    return function
-
-
 def _views(memory: wasmtime.Memory, store: wasmtime.Store) -> tuple[memoryview, memoryview]:
     """The linear memory as bytes and as 32-bit words. It never moves: all its addresses are reserved at once."""
     address = ctypes.addressof(memory.data_ptr(store).contents)
@@ -268,71 +210,10 @@ _WASI_EIO = 29
 _WASI_ERRNO = {errno.EACCES: 2, errno.EIO: _WASI_EIO, errno.ENOENT: 44, errno.ENOSPC: 51, errno.EROFS: 69}
 
 
-def load(wasm: Path) -> tuple[wasmtime.Engine, wasmtime.Module]:
-    """The compiled module: from this process, else from the cache file, else compiled now, which takes seconds.
-
-    Args:
-        wasm: the module's file.
-
-    Raises:
-        InterfaceError: the file cannot be read, or is not WebAssembly.
-    """
-    digest = _digest(wasm)
-    with _modules_lock:
-        if digest not in _modules:
-            engine = wasmtime.Engine(_config())
-            _modules[digest] = engine, _load(engine, wasm, digest)
-        return _modules[digest]
-
-
-def _load(engine: wasmtime.Engine, wasm: Path, digest: str) -> wasmtime.Module:
-    # Its version would take longer to look up than all the rest. What does not fit after all is refused below.
-    file = cache.path(digest, f"wasmtime of {Path(ffi.dll._name).stat().st_size} bytes")
-    if file is not None and cache.is_trusted(file):
-        try:
-            return wasmtime.Module.deserialize_file(engine, str(file))
-        except wasmtime.WasmtimeError as error:
-            _log.info("the cached engine does not fit, so it is compiled again: %s", error)
-    _log.info("compiling the engine, once for this machine")
-    try:
-        module = wasmtime.Module.from_file(engine, str(wasm))
-    except wasmtime.WasmtimeError as error:
-        raise InterfaceError(f"{wasm} is not a WebAssembly module that can be compiled: {error}") from None
-    if file is not None:
-        cache.store(file, bytes(module.serialize()))
-    return module
-
-
-def _digest(wasm: Path) -> str:
-    """The sha256 of the module's file; of the bundled one as it was noted when it was built."""
-    try:
-        if wasm == BUNDLED:
-            noted = json.loads(wasm.with_suffix(".wasm.json").read_bytes())
-            return str(noted["output"]["sha256"])
-        return hashlib.sha256(wasm.read_bytes()).hexdigest()
-    except OSError as error:
-        raise InterfaceError(f"the engine's module cannot be read: {error}") from None
-
-
 def _forget_threads() -> None:
-    # After a fork: a thread of the parent may have held it, and wasmtime's are gone.
-    global _modules_lock, _is_orphaned
-    _modules_lock = threading.Lock()
+    global _is_orphaned
     _is_orphaned = _has_run
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_threads)
-
-
-def _config() -> wasmtime.Config:
-    config = wasmtime.Config()
-    config.wasm_exceptions = True
-    config.memory_may_move = False
-    config.max_wasm_stack = _WASM_STACK
-    # wasmtime insists on more than the stack above, though it runs nothing on a stack of its own here.
-    set_size = ffi.dll.wasmtime_config_async_stack_size_set
-    set_size.argtypes = [ctypes.c_void_p, ctypes.c_uint64]
-    set_size.restype = None
-    set_size(config.ptr(), _FIBER_STACK)
-    return config

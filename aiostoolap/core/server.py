@@ -75,10 +75,10 @@ class Server:
             exchange.deliver(expected if exchange.ordered else place.done_since(before, left))
             if left.attends is not None:
                 self._attend(left.attends)
-            elif left.idle or (place.is_empty and not self._pace.waits):
+            elif left.idle:
                 if exchange.is_over:
                     return self._run(_CLOSE)
-                self._rest()
+                self._exchange.sleep(self._time_to_chores(self._last))
             if self._chores is not None and self._time_to_chores(self._last) == 0:
                 self._chores.run(self._run, self._last)
 
@@ -144,11 +144,6 @@ class Server:
             if request.after is not None:
                 reply = self._ring.read(slot) if ok else None
                 request.after(reply.body if isinstance(reply, ring.Reply) else reply)
-
-    def _rest(self) -> None:
-        slept = self._exchange.sleep(self._time_to_chores(self._last))
-        if slept is not None:
-            self._pace.slept(slept)
 
     def _time_to_chores(self, last: float) -> float | None:
         due = self._chores.due(last) if self._chores is not None else None

@@ -26,7 +26,7 @@ use requests::Engine;
 use ring::Ring;
 
 /// The version of the interface: the host refuses a module with another one.
-const ABI_VERSION: u32 = 3;
+const ABI_VERSION: u32 = 4;
 
 #[derive(Default)]
 struct Instance {

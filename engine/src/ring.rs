@@ -30,7 +30,7 @@ struct Orders {
     patience: u32,
     /// Microseconds after which to leave.
     time: u32,
-    /// Microseconds to look for it now and then, after that.
+    /// Microseconds to sleep until it comes, after that.
     doze: u32,
 }
 
@@ -45,6 +45,10 @@ struct Progress {
     /// Where the handles of connections are in which SQL has begun a transaction, and how many.
     transactions: u32,
     transaction_count: u32,
+    /// Odd while this thread sleeps, or is about to: who places a request then wakes it.
+    naps: u32,
+    /// For how many milliseconds it has slept, ever.
+    slept: u32,
 }
 
 /// Written by the host.
@@ -108,6 +112,13 @@ unsafe extern "C" {
     // From atomics.rs: in order with all others, also for threads of the host.
     fn atomic_load(word: *const u32) -> u32;
     fn atomic_store(word: *mut u32, value: u32);
+}
+
+#[link(wasm_import_module = "aiostoolap")]
+unsafe extern "C" {
+    /// Sleeps until the host wakes this thread; not at all if that has happened more than `woken` times, ever. Returns how
+    /// often it has by now.
+    safe fn sleep(woken: u32, nanoseconds: i64) -> u32;
 }
 
 fn shared() -> *mut Shared {
@@ -178,12 +189,10 @@ const LAST_BUFFER: usize = 1 << 22;
 const CLOCK_EVERY: u32 = 16;
 /// So many looks for a request take about as long as one at the clock.
 const LOOKS: usize = 32;
-/// About what it takes to wake a thread.
-const NAP: Duration = Duration::from_micros(50);
 /// LOOKS take this long only if the processor did something else meanwhile.
 const DISTURBED: Duration = Duration::from_micros(100);
-/// And a nap this long.
-const OVERSLEPT: Duration = Duration::from_micros(500);
+/// Where one request came so soon, the next one is waited for awake.
+const SOON: Duration = Duration::from_millis(1);
 /// At most so many replies wait until their commits are durable.
 const MOST_UNSETTLED: usize = 256;
 
@@ -193,11 +202,23 @@ pub struct Ring {
     large: Vec<usize>,
     /// The slots whose replies wait until their commits are durable, and in which database those are.
     unsettled: Vec<(usize, Debtor)>,
+    /// The last request that was waited for came soon.
+    brisk: bool,
+    /// How often the host has woken this thread.
+    woken: u32,
+    slept: Duration,
 }
 
 impl Default for Ring {
     fn default() -> Self {
-        Self { outputs: vec![Vec::new(); SLOTS], large: Vec::new(), unsettled: Vec::new() }
+        Self {
+            outputs: vec![Vec::new(); SLOTS],
+            large: Vec::new(),
+            unsettled: Vec::new(),
+            brisk: false,
+            woken: 0,
+            slept: Duration::ZERO,
+        }
     }
 }
 
@@ -222,7 +243,7 @@ impl Ring {
                 if read(word!(orders.follow)) == 0 {
                     return Left::Idle;
                 }
-                match wait_for_request(deadline) {
+                match self.wait_for_request(deadline) {
                     Some(left) => return left,
                     None => continue,
                 }
@@ -307,6 +328,47 @@ impl Ring {
         self.large.push(newest);
     }
 
+    /// Waits for a request: awake for a while, if the one before came soon, then asleep. None when one is there; else why
+    /// to leave.
+    fn wait_for_request(&mut self, deadline: Option<Instant>) -> Option<Left> {
+        let begun = Instant::now();
+        let patience = Duration::from_micros(if self.brisk { read(word!(orders.patience)) } else { 0 }.into());
+        let left = match look_for_request(begun, begun + patience) {
+            Some(Left::Idle) => {
+                let end = begun + patience + Duration::from_micros(read(word!(orders.doze)).into());
+                self.sleep(deadline.map_or(end, |deadline| deadline.min(end)))
+            }
+            left => left,
+        };
+        self.brisk = left.is_none() && begun.elapsed() < SOON;
+        left
+    }
+
+    fn sleep(&mut self, end: Instant) -> Option<Left> {
+        let mut now = Instant::now();
+        let begun = now;
+        if now >= end {
+            return Some(Left::Idle);
+        }
+        let naps = read(word!(progress.naps));
+        store(word!(progress.naps), naps.wrapping_add(1));
+        let left = loop {
+            // What the host stores from here on makes it wake this thread.
+            if came() {
+                break None;
+            }
+            if now >= end || leaves() {
+                break Some(Left::Idle);
+            }
+            self.woken = sleep(self.woken, (end - now).as_nanos() as i64);
+            now = Instant::now();
+        };
+        store(word!(progress.naps), naps.wrapping_add(2));
+        self.slept += now - begun;
+        write(word!(progress.slept), self.slept.as_millis() as u32);
+        left
+    }
+
     /// Makes the commits of the requests that wait for it durable, and publishes their replies.
     fn settle(&mut self, engine: &Engine) {
         if !self.unsettled.is_empty() {
@@ -344,6 +406,31 @@ fn next() -> Option<usize> {
     (head != tail).then(|| read(word!(queue[head as usize % SLOTS])) as usize % SLOTS)
 }
 
+fn came() -> bool {
+    load(word!(orders.tail)) != read(word!(progress.head))
+}
+
+fn leaves() -> bool {
+    load(word!(orders.leave)) != 0
+}
+
+/// Looks for a request until then, without a pause. None when one is there; else why not.
+fn look_for_request(begun: Instant, end: Instant) -> Option<Left> {
+    let mut now = begun;
+    while now < end && !leaves() {
+        for _ in 0..LOOKS {
+            if came() {
+                return None;
+            }
+        }
+        let before = std::mem::replace(&mut now, Instant::now());
+        if now - before > DISTURBED {
+            return Some(Left::Disturbed);
+        }
+    }
+    Some(Left::Idle)
+}
+
 fn take() {
     write(word!(progress.head), read(word!(progress.head)).wrapping_add(1));
 }
@@ -370,41 +457,6 @@ fn publish(slot: usize) {
         write(word!(awaited[count % SLOTS]), slot as u32);
         write(word!(progress.awaited), count as u32 + 1);
     }
-}
-
-/// Waits for a request, awake: looks for it without a pause for a while, then now and then. None when one is there; else
-/// why to leave.
-fn wait_for_request(deadline: Option<Instant>) -> Option<Left> {
-    let begun = Instant::now();
-    let head = read(word!(progress.head));
-    let came = || load(word!(orders.tail)) != head;
-    let leaves = || load(word!(orders.leave)) != 0;
-    let end_of_patience = begun + Duration::from_micros(read(word!(orders.patience)).into());
-    let mut now = begun;
-    while now < end_of_patience && !leaves() {
-        for _ in 0..LOOKS {
-            if came() {
-                return None;
-            }
-        }
-        let before = std::mem::replace(&mut now, Instant::now());
-        if now - before > DISTURBED {
-            return Some(Left::Disturbed);
-        }
-    }
-    let end = end_of_patience + Duration::from_micros(read(word!(orders.doze)).into());
-    let end = deadline.map_or(end, |deadline| deadline.min(end));
-    while now < end && !leaves() {
-        std::thread::sleep(NAP);
-        let before = std::mem::replace(&mut now, Instant::now());
-        if now - before > OVERSLEPT {
-            return Some(Left::Disturbed);
-        }
-        if came() {
-            return None;
-        }
-    }
-    Some(Left::Idle)
 }
 
 thread_local! {

@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 import aiostoolap
 from aiostoolap import DB
-from aiostoolap.core import runtime
+from aiostoolap.core import modules
 from tests.crash import tables
 from tests.crash.operations import random_operation
 from tests.crash.tables import TASKS, Part
 
 # Whoever forks this process gets it with the engine loaded.
-runtime.load(runtime.BUNDLED)
+modules.load(modules.BUNDLED)
 
 KEEPER = -1
 """The task that maintains the database, among the others by their numbers."""

@@ -1,0 +1,105 @@
+"""The compiled module: from this process, from the cache file, or compiled now."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import logging
+import os
+import threading
+from pathlib import Path
+from typing import NamedTuple
+
+import wasmtime
+from wasmtime import _ffi as ffi
+
+from aiostoolap.core import cache
+from aiostoolap.errors import InterfaceError
+
+BUNDLED = Path(__file__).parent.parent / "stoolap.wasm"
+
+# Deeply nested SQL recurses in the parser. The module's own stack has 32 MiB, see engine/build.rs.
+_WASM_STACK = 64 << 20
+_FIBER_STACK = 128 << 20
+
+_log = logging.getLogger("aiostoolap")
+_modules: dict[str, Compiled] = {}
+_modules_lock = threading.Lock()
+
+
+class Compiled(NamedTuple):
+    """A module, and what it was compiled for."""
+
+    engine: wasmtime.Engine
+    module: wasmtime.Module
+
+
+def load(wasm: Path) -> Compiled:
+    """The compiled module: from this process, else from the cache file, else compiled now, which takes seconds.
+
+    Args:
+        wasm: the module's file.
+
+    Raises:
+        InterfaceError: the file cannot be read, or is not WebAssembly.
+    """
+    digest = _digest(wasm)
+    with _modules_lock:
+        if digest not in _modules:
+            engine = wasmtime.Engine(_config())
+            _modules[digest] = Compiled(engine, _load(engine, wasm, digest))
+        return _modules[digest]
+
+
+def _load(engine: wasmtime.Engine, wasm: Path, digest: str) -> wasmtime.Module:
+    # Its version would take longer to look up than all the rest. What does not fit after all is refused below.
+    file = cache.path(digest, f"wasmtime of {Path(ffi.dll._name).stat().st_size} bytes")
+    if file is not None and cache.is_trusted(file):
+        try:
+            return wasmtime.Module.deserialize_file(engine, str(file))
+        except wasmtime.WasmtimeError as error:
+            _log.info("the cached engine does not fit, so it is compiled again: %s", error)
+    _log.info("compiling the engine, once for this machine")
+    try:
+        module = wasmtime.Module.from_file(engine, str(wasm))
+    except wasmtime.WasmtimeError as error:
+        raise InterfaceError(f"{wasm} is not a WebAssembly module that can be compiled: {error}") from None
+    if file is not None:
+        cache.store(file, bytes(module.serialize()))
+    return module
+
+
+def _digest(wasm: Path) -> str:
+    """The sha256 of the module's file; of the bundled one as it was noted when it was built."""
+    try:
+        if wasm == BUNDLED:
+            noted = json.loads(wasm.with_suffix(".wasm.json").read_bytes())
+            return str(noted["output"]["sha256"])
+        return hashlib.sha256(wasm.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InterfaceError(f"the engine's module cannot be read: {error}") from None
+
+
+def _forget_threads() -> None:
+    # After a fork: a thread of the parent may have held it.
+    global _modules_lock
+    _modules_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
+
+
+def _config() -> wasmtime.Config:
+    config = wasmtime.Config()
+    config.wasm_exceptions = True
+    config.memory_may_move = False
+    config.shared_memory = True  # For the alarm.
+    config.max_wasm_stack = _WASM_STACK
+    # wasmtime insists on more than the stack above, though it runs nothing on a stack of its own here.
+    set_size = ffi.dll.wasmtime_config_async_stack_size_set
+    set_size.argtypes = [ctypes.c_void_p, ctypes.c_uint64]
+    set_size.restype = None
+    set_size(config.ptr(), _FIBER_STACK)
+    return config
