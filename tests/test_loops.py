@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 import aiostoolap
@@ -52,13 +53,15 @@ async def one_after_another(db: DB) -> None:
     async def count() -> None:
         while True:
             turns[0] += 1
-            await anyio.sleep(0)
+            await anyio.lowlevel.checkpoint()
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(count)
-        while turns[0] < 100:
-            for key in range(100):
+        for _ in range(3):
+            before = turns[0]
+            for key in range(5_000):
                 assert await db.query_value("SELECT b FROM t WHERE a = $1", (key,)) == f"b{key}"
+            assert turns[0] - before > 50
         tasks.cancel_scope.cancel()
 
 

@@ -109,10 +109,9 @@ class Executor:
         exchange = self._exchange
         in_time = True
         try:
-            if call.polled:
-                if not (exchange.is_quick and turn.may_be_skipped() and call.is_done_soon()):
-                    await turn
-                    exchange.is_quick = exchange.has_one_call and call.is_done()
+            if call.polled and not (exchange.is_quick and turn.may_be_skipped() and call.is_done_soon()):
+                await turn
+                exchange.is_quick = exchange.has_one_call and call.is_done()
             if not call.is_done():
                 in_time = await self._sleep(call, timeout)
         except GeneratorExit:
