@@ -17,6 +17,8 @@ from aiostoolap.core.exchange import Exchange
 
 _BUSY = 0.0002
 """Seconds: a turn of a loop that takes longer had other things to do, and it costs little to look again."""
+_SHORT = 0.0001
+"""Seconds: who sleeps for less until the thread tells him, had better looked for it."""
 _GIVE_WAY = 0.00005
 """Seconds, in which another thread can wake up."""
 
@@ -41,6 +43,8 @@ class Watch:
         self._looking = False
         self._turns = 0
         self._looked = 0.0
+        self._is_vain = False
+        """The last call took too long to be looked for."""
         self._slept = 0
         """So many slept when it last looked."""
         with exchange.lock:
@@ -71,7 +75,7 @@ class Watch:
                 raise
 
     def _most_turns(self) -> int:
-        return self.loop.turns if self._exchange.polls else 0
+        return self.loop.turns if self._exchange.polls and not self._is_vain else 0
 
     def _check(self, looked: float) -> None:
         """Looks again if an interrupt from the keyboard came in place of the look that was due."""
@@ -120,14 +124,18 @@ class Watch:
             self._exchange.orphan(call)
 
     def _look(self) -> None:
-        self._looking = False
+        was_told, self._looking = not self._looking, False
         try:
             woken = False
             while (call := self._first()) is not None and call.is_done():
                 self._sleepers.pop(call.order)[1].wake()
                 woken = True
             if woken:
+                if was_told:
+                    self._is_vain = time.monotonic() - self._looked > _SHORT
                 self._turns = self._most_turns()
+            elif self._turns == 1 and not was_told:
+                self._is_vain = True
             elif self._exchange.is_kept_waiting():
                 # The event loop takes Python's lock again as soon as it has given it back, unless it sleeps.
                 time.sleep(_GIVE_WAY)
