@@ -44,7 +44,7 @@ class Host:
         self.number += len(requests)
         slots = []
         for number, request in zip(numbers, requests, strict=True):
-            slots.append(place.place(number, request.body, False))
+            slots.append(place.place(number, request.body))
         left = ring.Left(False, None, False)
         while not left.idle:
             place.order(follow=False, patience=0, doze=0, time=None)
@@ -274,7 +274,7 @@ def test_mutated_requests_never_kill_the_instance(
 @given(words=st.lists(st.integers(0, 2**32 - 1), min_size=8, max_size=8))
 def test_a_ring_of_nonsense_never_kills_the_instance(host: Host, words: list[int]) -> None:
     place = host.runtime.ring
-    slot = place.place(7, b"", attended=False)
+    slot = place.place(7, b"")
     for offset, word in enumerate(words[:5]):
         place.words[slot + offset] = word
     place.order(follow=False, patience=words[5], doze=words[5], time=words[6])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
 import sys
+import time
 
 import pytest
 
-from aiostoolap.core import ring
+import aiostoolap
+from aiostoolap.core import ring, watch
 from aiostoolap.core.pace import Latency
 from tests.stress import stress
 
@@ -32,3 +35,20 @@ def test_where_memory_ordering_is_proven(
     monkeypatch.setattr(platform, "machine", lambda: machine)
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: gil, raising=False)
     assert ring.is_ordered() == ordered
+
+
+async def test_a_loop_that_sleeps_is_told_of_calls_that_had_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    # It asks to be told of a call that has no slot yet, and puts it into one later; the engine is quick then.
+    place = ring.Ring.place
+
+    def slowly(self: ring.Ring, number: int, body: bytes, **hints: bool) -> int:
+        slot = place(self, number, body, **hints)
+        time.sleep(0.0002)
+        return slot
+
+    monkeypatch.setattr(ring.Ring, "place", slowly)
+    monkeypatch.setattr(watch, "_SHORT", 0.0)
+    async with aiostoolap.connect() as db:
+        for _ in range(5):
+            calls = (db.query_value("SELECT $1", (number,)) for number in range(500))
+            assert await asyncio.gather(*calls) == [*range(500)]

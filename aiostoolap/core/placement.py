@@ -72,13 +72,14 @@ class Placement:
 
     def _place(self, place: ring.Ring, call: Call) -> None:
         request = call.request
-        slot = place.place(call.number, request.body, request.before is not None or request.after is not None)
+        attended = request.before is not None or request.after is not None
+        # A loop that sleeps until this one is done does not look for it after it was placed: the thread has to tell.
+        expected = call.wake is not None or call.abandoned
+        slot = place.place(call.number, request.body, attended=attended, expected=expected)
         call.slot = slot
         call.done = slot + ring.DONE
         call.words = place.words if self.ordered else None
         self._calls[slot] = call
-        if call.wake is not None or call.abandoned:
-            place.expect(slot, call.number)
         if not self.bell.awake:
             self.bell.ring()
 

@@ -94,19 +94,22 @@ class Ring:
 
     # Placing.
 
-    def place(self, number: int, body: bytes, attended: bool) -> int:
+    def place(self, number: int, body: bytes, *, attended: bool = False, expected: bool = False) -> int:
         """Places a request and returns its slot.
 
         Args:
             number: from 1 to 2^32 - 1; other than those of requests shortly before.
             body: if there is no room for it, the request is attended.
             attended: the engine leaves `serve` for it, and `run` brings the body.
+            expected: as if `expect` were called before it can be done.
         """
         slot = self.free.pop()
         words = self.words
         offset = slot - self._slots
         size = len(body)
         words[slot] = number
+        if expected:
+            words[slot + _AWAITED] = number
         words[slot + _LENGTH] = size
         if attended:
             words[slot + _ATTENDED] = 1

@@ -65,7 +65,7 @@ class Database:
     def ask_together(self, requests: Sequence[Request]) -> list[bytes | EngineError]:
         """Runs requests as those of many tasks run: they share the log's fsync."""
         ring = self._runtime.ring
-        slots = [ring.place(number, request.body, False) for number, request in enumerate(requests, 1)]
+        slots = [ring.place(number, request.body) for number, request in enumerate(requests, 1)]
         ring.order(follow=False, patience=0, doze=0, time=None)
         while not self._runtime.serve().idle:
             pass
