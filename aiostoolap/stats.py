@@ -24,7 +24,7 @@ class Stats:
         waited_seconds: how long tasks have slept until their calls were answered, all of them added up. A call that is
             answered within a turn of its event loop adds nothing.
         awake_seconds: how long the engine's thread was awake: it ran calls and maintenance, or looked for the next
-            call, as `latency` says.
+            call, as `latency` says. Its last sleep may be missing, up to 20 milliseconds.
         live_bytes: memory that the engine has allocated.
         memory_limit: what it may allocate, in bytes.
         databases: open databases.

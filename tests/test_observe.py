@@ -126,4 +126,5 @@ async def test_a_thread_that_sleeps_is_not_awake(engine: aiostoolap.Engine) -> N
     for _ in range(4):
         await asyncio.sleep(0.1)
         after = await engine.stats()
-    assert 0 < after.awake_seconds - before.awake_seconds < time.monotonic() - begun
+    # A sleep inside of the module, of 20 ms at most, is not noted before its end.
+    assert -0.02 < after.awake_seconds - before.awake_seconds < time.monotonic() - begun - 0.1
