@@ -5,15 +5,13 @@ A thread that wants Python's lock before it is awake waits until the tasks give 
 
 from __future__ import annotations
 
-import functools
-
 import wasmtime
 from wasmtime import _ffi as ffi
 
 from aiostoolap.core.function import Function, export
 
 # In a memory of its own, since only a shared one can be waited at: how often it rang.
-_SOURCE = """
+SOURCE = """
 (module
   (import "alarm" "memory" (memory 1 1 shared))
   (func (export "sleep") (param $rung i32) (param $nanoseconds i64) (result i32)
@@ -29,11 +27,12 @@ class Alarm:
     """What the engine imports to sleep, and what wakes it.
 
     Args:
-        engine: what compiles for the store of the engine's instance.
+        engine: that of the store of the engine's instance.
+        module: `SOURCE`, compiled for it.
     """
 
-    def __init__(self, engine: wasmtime.Engine) -> None:
-        self._engine, self._module = engine, _compile(engine)
+    def __init__(self, engine: wasmtime.Engine, module: wasmtime.Module) -> None:
+        self._engine, self._module = engine, module
         self._memory = _SharedMemory(engine, wasmtime.MemoryType(wasmtime.Limits(1, 1), shared=True))
         self._store = wasmtime.Store(engine)
         self._ring = Function(self._store, self._instantiate(self._store, "ring"))
@@ -61,8 +60,3 @@ class _SharedMemory(wasmtime.SharedMemory):
         # The inherited one (of wasmtime 50) passes a pointer to the pointer, which ctypes refuses.
         memory = ffi.wasmtime_extern_union(sharedmemory=self.ptr())
         return ffi.wasmtime_extern_t(ffi.WASMTIME_EXTERN_SHAREDMEMORY, memory)
-
-
-@functools.cache
-def _compile(engine: wasmtime.Engine) -> wasmtime.Module:
-    return wasmtime.Module(engine, bytes(wasmtime.wat2wasm(_SOURCE)))

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import hashlib
 import json
 import logging
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import wasmtime
 from wasmtime import _ffi as ffi
 
-from aiostoolap.core import cache
+from aiostoolap.core import alarm, cache
 from aiostoolap.errors import InterfaceError
 
 BUNDLED = Path(__file__).parent.parent / "stoolap.wasm"
@@ -29,10 +31,11 @@ _modules_lock = threading.Lock()
 
 
 class Compiled(NamedTuple):
-    """A module, and what it was compiled for."""
+    """What was compiled for one wasmtime engine."""
 
     engine: wasmtime.Engine
     module: wasmtime.Module
+    alarm: wasmtime.Module
 
 
 def load(wasm: Path) -> Compiled:
@@ -48,11 +51,13 @@ def load(wasm: Path) -> Compiled:
     with _modules_lock:
         if digest not in _modules:
             engine = wasmtime.Engine(_config())
-            _modules[digest] = Compiled(engine, _load(engine, wasm, digest))
+            module = _cached(engine, digest, functools.partial(_compile, engine, wasm))
+            alarm_digest = hashlib.sha256(alarm.SOURCE.encode()).hexdigest()
+            _modules[digest] = Compiled(engine, module, _cached(engine, alarm_digest, lambda: _assemble(engine)))
         return _modules[digest]
 
 
-def _load(engine: wasmtime.Engine, wasm: Path, digest: str) -> wasmtime.Module:
+def _cached(engine: wasmtime.Engine, digest: str, make: Callable[[], wasmtime.Module]) -> wasmtime.Module:
     # Its version would take longer to look up than all the rest. What does not fit after all is refused below.
     file = cache.path(digest, f"wasmtime of {Path(ffi.dll._name).stat().st_size} bytes")
     if file is not None and cache.is_trusted(file):
@@ -60,14 +65,22 @@ def _load(engine: wasmtime.Engine, wasm: Path, digest: str) -> wasmtime.Module:
             return wasmtime.Module.deserialize_file(engine, str(file))
         except wasmtime.WasmtimeError as error:
             _log.info("the cached engine does not fit, so it is compiled again: %s", error)
-    _log.info("compiling the engine, once for this machine")
-    try:
-        module = wasmtime.Module.from_file(engine, str(wasm))
-    except wasmtime.WasmtimeError as error:
-        raise InterfaceError(f"{wasm} is not a WebAssembly module that can be compiled: {error}") from None
+    module = make()
     if file is not None:
         cache.store(file, bytes(module.serialize()))
     return module
+
+
+def _compile(engine: wasmtime.Engine, wasm: Path) -> wasmtime.Module:
+    _log.info("compiling the engine, once for this machine")
+    try:
+        return wasmtime.Module.from_file(engine, str(wasm))
+    except wasmtime.WasmtimeError as error:
+        raise InterfaceError(f"{wasm} is not a WebAssembly module that can be compiled: {error}") from None
+
+
+def _assemble(engine: wasmtime.Engine) -> wasmtime.Module:
+    return wasmtime.Module(engine, bytes(wasmtime.wat2wasm(alarm.SOURCE)))
 
 
 def _digest(wasm: Path) -> str:

@@ -68,7 +68,7 @@ class Runtime:
         self._imports = imports
         linker = wasmtime.Linker(compiled.engine)
         self._link(linker)
-        self._alarm = Alarm(compiled.engine)
+        self._alarm = Alarm(compiled.engine, compiled.alarm)
         self._alarm.link(linker, self._store)
         try:
             exports = linker.instantiate(self._store, compiled.module).exports(self._store)
