@@ -475,6 +475,39 @@ async def test_calls_keep_their_order_after_many_were_cancelled(engine: Engine) 
         await asyncio.wait([second])
 
 
+async def test_garbage_that_is_collected_while_calls_are_placed(
+    numbers: DB, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call of a coroutine that is garbage is no longer among those that wait, but is not taken from them meanwhile."""
+    place = ring.Ring.place
+    long = asyncio.create_task(numbers.query_value(ENDLESS))
+    asked = [asyncio.create_task(numbers.query_value("SELECT $1", (n,))) for n in range(200)]
+    await asyncio.sleep(0)
+    dead: list[Any] = [numbers.query_value("SELECT -1").__await__()]
+    dead[0].send(None)
+    dead.append(dead)
+    gc.disable()
+    collected = False
+
+    def place_and_collect(*arguments: Any) -> int:
+        nonlocal collected
+        if not collected:
+            collected = True
+            gc.collect()
+        return place(*arguments)
+
+    try:
+        del dead
+        monkeypatch.setattr(ring.Ring, "place", place_and_collect)
+        long.cancel()
+        assert await asyncio.wait_for(asyncio.gather(*asked), 20) == list(range(200))
+    finally:
+        gc.enable()
+    assert collected
+    await asyncio.wait([long])
+    assert await numbers.query_value("SELECT 1") == 1
+
+
 async def test_an_engine_that_is_closing_can_be_stopped() -> None:
     engine = await Engine()
     db = await engine.open_memory()
