@@ -475,10 +475,8 @@ async def test_calls_keep_their_order_after_many_were_cancelled(engine: Engine) 
         await asyncio.wait([second])
 
 
-async def test_garbage_that_is_collected_while_calls_are_placed(
-    numbers: DB, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A call of a coroutine that is garbage is no longer among those that wait, but is not taken from them meanwhile."""
+async def test_garbage_that_is_collected_while_calls_are_placed(numbers: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call of a coroutine that is garbage waits no more, but is not taken from those that do in between."""
     place = ring.Ring.place
     long = asyncio.create_task(numbers.query_value(ENDLESS))
     asked = [asyncio.create_task(numbers.query_value("SELECT $1", (n,))) for n in range(200)]
