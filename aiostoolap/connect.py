@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Generator, Mapping
 from pathlib import PurePosixPath
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 
@@ -31,6 +31,14 @@ class _Connecting:
         self._lock_timeout = lock_timeout
         self._db: DB | None = None
         self._used = False
+
+    if not TYPE_CHECKING:  # Type checkers know it.
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(
+                f"{name!r}: connect() has not opened the database yet; write `db = await connect(...)` or "
+                "`async with connect(...) as db:`"
+            )
 
     def __await__(self) -> Generator[Any, Any, DB]:
         return self._open().__await__()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import warnings
@@ -27,7 +28,7 @@ from aiostoolap.errors import (
 from aiostoolap.maintenance import Maintenance
 from aiostoolap.session import Session
 from aiostoolap.stats import Stats
-from aiostoolap.transaction import ISOLATIONS, Isolation, Tx
+from aiostoolap.transaction import ISOLATIONS, Block, Isolation, Tx
 from aiostoolap.verbs import Settings
 
 __all__ = ["DB"]
@@ -99,8 +100,7 @@ class DB(Session):
         body = await self._caller.submit(protocol.begin(self._connection(), isolation))
         return Tx(self._caller, self._settings, protocol.handle(body))
 
-    @asynccontextmanager
-    async def transaction(self, isolation: Isolation | None = None) -> AsyncIterator[Tx]:
+    def transaction(self, isolation: Isolation | None = None) -> Block:
         """A transaction as a block: committed at its end, rolled back if an exception or a cancellation leaves it.
 
         Args:
@@ -110,8 +110,7 @@ class DB(Session):
             TransactionConflictError: another transaction changed the same rows first; `run_transaction` tries again.
             Error: as `begin`, the statements of the block, and `Tx.commit` raise it.
         """
-        async with await self.begin(isolation) as tx:
-            yield tx
+        return Block(functools.partial(self.begin, isolation))
 
     async def run_transaction(
         self, body: Callable[[Tx], Awaitable[T]], *, isolation: Isolation = "snapshot", attempts: int = 10

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
-from typing import Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import anyio
 
@@ -138,3 +138,31 @@ class Tx(Session):
             self._caller.post(protocol.close(handle))
             message = "a transaction was neither committed nor rolled back"
             warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
+
+
+class Block:
+    """A transaction as a block: committed at its end, rolled back if an exception or a cancellation leaves it.
+
+    Args:
+        begin: begins it.
+    """
+
+    def __init__(self, begin: Callable[[], Awaitable[Tx]]) -> None:
+        self._begin = begin
+
+    if not TYPE_CHECKING:  # Type checkers know it.
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(
+                f"{name!r}: the transaction has not begun yet; write `async with db.transaction() as tx:` or "
+                "`tx = await db.begin()`"
+            )
+
+    async def __aenter__(self) -> Tx:
+        self._tx = await self._begin()
+        return self._tx
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._tx.__aexit__(kind, error, traceback)

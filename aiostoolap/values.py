@@ -156,7 +156,7 @@ def _value(value: Any, place: object) -> Any:
         return vector
     raise DataError(
         f"parameter {place}: {type(value).__name__} cannot be a parameter; convert it to int, float, str, bool, "
-        "datetime, dict, list or Vector"
+        "datetime, dict, list or Vector, or say by register_codec() how to"
     )
 
 

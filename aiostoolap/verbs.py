@@ -19,6 +19,7 @@ from aiostoolap.errors import ClosedError, EngineLostError, Error, InterfaceErro
 from aiostoolap.observe import Observer, StatementEvent
 from aiostoolap.row import ROWS, Shape
 from aiostoolap.rows import Query
+from aiostoolap.seconds import is_time
 from aiostoolap.values import Parameters, Vector, adapt
 
 T = TypeVar("T")
@@ -59,13 +60,13 @@ def settings(
     Raises:
         InterfaceError: one of them is unknown or out of range.
     """
-    if timeout is not None and not (timeout > 0 and math.isfinite(timeout)):
+    if timeout is not None and not (is_time(timeout) and 0 < timeout < math.inf):
         raise InterfaceError(f"timeout is a number of seconds above 0 or None, not {timeout!r}")
     if timestamps not in ("datetime", "nanoseconds"):
         raise InterfaceError(f"timestamps is 'datetime' or 'nanoseconds', not {timestamps!r}")
     if json not in ("object", "text"):
         raise InterfaceError(f"json is 'object' or 'text', not {json!r}")
-    if slow_statement is not None and not slow_statement >= 0:
+    if slow_statement is not None and not is_time(slow_statement):
         raise InterfaceError(f"slow_statement is a number of seconds from 0 on or None, not {slow_statement!r}")
     watched = on_statement is not None or slow_statement is not None
     observer = Observer(on_statement, slow_statement) if watched else None

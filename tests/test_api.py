@@ -778,7 +778,7 @@ async def test_query_into_refuses(db: DB) -> None:
         await db.query("SELECT 1, 2", into=int)
     with pytest.raises(aiostoolap.DataError, match="row 0, column a"):
         await db.query("SELECT 'x' AS a", into=int)
-    with pytest.raises(aiostoolap.ProgrammingError, match="cannot become"):
+    with pytest.raises(aiostoolap.ProgrammingError, match="into= is the type of one row"):
         db.query("SELECT 1", into="str")  # type: ignore[call-overload]  # what the test is about
 
 

@@ -16,6 +16,7 @@ PACKAGE = Path(aiostoolap.__file__).parent
 # Each module may import those that stand before it.
 ORDER = [
     "errors",
+    "seconds",
     "directory",
     "core.protocol",
     "core.inheritance",
