@@ -134,7 +134,7 @@ def parse_target(target: str | os.PathLike[str]) -> Target:
     Raises:
         InterfaceError: it is none of them.
     """
-    text = os.fspath(target)
+    text = os.fsdecode(target)
     if not text:
         raise InterfaceError("a database's path cannot be empty")
     if isinstance(target, str):

@@ -45,7 +45,8 @@ class Tx(Session):
 
         Raises:
             TransactionConflictError: another transaction changed the same rows first; nothing was changed.
-            IntegrityError: another transaction committed the same unique value first; nothing was changed.
+            IntegrityError: another transaction committed the same unique value first, or two rows of this one have it;
+                nothing was changed.
             TransactionAbortedError: a statement of it was stopped; roll it back.
             OperationalError: the log could not be written; nothing was changed.
             ClosedError: it has ended already.

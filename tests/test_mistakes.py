@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +111,13 @@ async def test_a_row(users: DB) -> None:
 def test_a_setting(setting: dict[str, Any], message: str) -> None:
     with pytest.raises(InterfaceError, match=message):
         aiostoolap.connect(**setting)
+
+
+async def test_a_path_may_be_bytes(tmp_path: Path) -> None:
+    path: Any = os.fsencode(tmp_path / "db")
+    async with aiostoolap.connect(path) as db:
+        await db.execute("CREATE TABLE t (a INTEGER)")
+    assert (tmp_path / "db" / "wal").is_dir()
 
 
 async def test_a_database_that_this_process_has_open(tmp_path: Path) -> None:
