@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Generator, Mapping
 from pathlib import PurePosixPath
 from types import TracebackType
@@ -52,6 +53,10 @@ class _Connecting:
     ) -> None:
         if self._db is not None:
             await self._db.close()
+
+    def __del__(self) -> None:
+        if not self._used:
+            warnings.warn("connect() was called but never awaited", RuntimeWarning, stacklevel=2, source=self)
 
     async def _open(self) -> DB:
         if self._used:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,11 +61,11 @@ async def test_a_call(users: DB, call: Callable[[DB], Any], kind: type[Exception
 
 
 @pytest.mark.parametrize("use", [list, lambda query: query[0], lambda query: query.fetchall()])
-@pytest.mark.filterwarnings("ignore:a query was made but never awaited")
 async def test_a_query_without_await(db: DB, use: Callable[[Any], object]) -> None:
     query = db.query("SELECT 1")
     with pytest.raises((TypeError, AttributeError), match="`await` it for all rows, `async for` to stream them"):
         use(query)
+    assert await query == [(1,)]
 
 
 async def test_rows_of_a_query_can_be_inserted(users: DB) -> None:
@@ -77,6 +78,9 @@ async def test_a_database_that_is_not_open_yet() -> None:
     connecting: Any = aiostoolap.connect()
     with pytest.raises(AttributeError, match=r"'execute'.* write `db = await connect\(\.\.\.\)`"):
         await connecting.execute("SELECT 1")
+    with pytest.warns(RuntimeWarning, match=r"connect\(\) was called but never awaited"):
+        del connecting
+        gc.collect()
 
 
 async def test_a_transaction_that_has_not_begun(db: DB) -> None:
