@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import anyio
 
 from aiostoolap import dsn
+from aiostoolap.core import loops
 from aiostoolap.core.pace import Latency
 from aiostoolap.db import DB, Lease
 from aiostoolap.directory import make_folder
@@ -62,8 +63,10 @@ class _Connecting:
         if self._used:
             raise InterfaceError("connect() makes one connection: call it again, or clone() that")
         self._used = True
-        engine = await self._engine.start()
+        loops.running()  # Where there is none, nothing below can wait.
+        engine = self._engine
         try:
+            await engine.start()
             return await engine.open_dsn(self._name, self._lock_timeout, Lease(engine.close))
         except BaseException:
             with anyio.CancelScope(shield=True):

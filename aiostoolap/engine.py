@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import anyio
 
 from aiostoolap import dsn, stats
-from aiostoolap.core import protocol
+from aiostoolap.core import loops, protocol
 from aiostoolap.core.executor import Caller, Executor
 from aiostoolap.core.pace import Latency, Pace
 from aiostoolap.db import DB, Lease
@@ -160,6 +160,7 @@ class Engine:
             InterfaceError: the engine's module cannot be used.
             ClosedError: the engine has been closed; make another one.
         """
+        loops.running()  # Without an event loop, there is to be no thread.
         executor = self._executor
         if executor is None:
             # Nothing of it refers to the engine, which can so be collected, and warn, while its thread runs.

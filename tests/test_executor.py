@@ -20,6 +20,7 @@ import pytest
 import aiostoolap
 from aiostoolap import DB, Engine
 from aiostoolap.core import ring
+from aiostoolap.core.executor import Executor
 from aiostoolap.core.runtime import Runtime
 
 LONG = "SELECT COUNT(*) FROM numbers a, numbers b, numbers c WHERE a.name < b.name || c.name"
@@ -423,6 +424,28 @@ async def test_two_tasks_start_an_engine(monkeypatch: pytest.MonkeyPatch) -> Non
     for _ in range(2):
         with pytest.raises(aiostoolap.ClosedError):
             await engine.start()
+
+
+async def test_connecting_that_is_cancelled_when_the_engine_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = Executor.start
+
+    async def start_and_cancel(executor: Executor) -> None:
+        await start(executor)
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(Executor, "start", start_and_cancel)
+    before = threads()
+    connecting = asyncio.create_task(_connected())
+    await asyncio.wait([connecting])
+    assert connecting.cancelled()
+    await fewer_threads_than(before + 1)
+
+
+async def _connected() -> DB:
+    return await aiostoolap.connect()
 
 
 async def test_many_statements_of_one_connection_do_not_starve_another(numbers: DB) -> None:
