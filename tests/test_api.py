@@ -370,6 +370,7 @@ async def test_execute_many(db: DB) -> None:
 
     assert await db.execute_many(insert, later()) == 400
     assert await db.query_value("SELECT COUNT(*) FROM t") == 30_400
+    assert await db.execute_many("UPDATE t SET b = '' WHERE a = ? RETURNING a, b", [(1,), (-1,), (2,)]) == 2
 
 
 async def test_execute_many_is_all_or_nothing(db: DB) -> None:
