@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from aiostoolap.core import protocol
 from aiostoolap.core.call import Call
-from aiostoolap.core.protocol import ALL_ROWS, RowDecoders
+from aiostoolap.core.extensions import RowDecoders
+from aiostoolap.core.protocol import ALL_ROWS
 from aiostoolap.errors import ClosedError, InterfaceError, ProgrammingError
 from aiostoolap.row import Reader, Shape
 

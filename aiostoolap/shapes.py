@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar, is_typeddict
 import msgspec
 
 from aiostoolap.core import protocol
-from aiostoolap.core.protocol import RowDecoders
+from aiostoolap.core.extensions import RowDecoders
 from aiostoolap.errors import DataError, ProgrammingError
 from aiostoolap.row import Decoded, Shape
 from aiostoolap.values import decode

@@ -15,6 +15,7 @@ from aiostoolap import shapes
 from aiostoolap.core import protocol
 from aiostoolap.core.call import Call
 from aiostoolap.core.executor import Caller
+from aiostoolap.core.extensions import RowDecoders
 from aiostoolap.errors import ClosedError, EngineLostError, Error, InterfaceError
 from aiostoolap.observe import Observer, StatementEvent
 from aiostoolap.row import ROWS, Shape
@@ -44,7 +45,7 @@ class Settings:
 
     timeout: float | None
     nanoseconds: bool
-    decoders: protocol.RowDecoders
+    decoders: RowDecoders
     observer: Observer | None
 
 
@@ -74,8 +75,8 @@ def settings(
 
 
 @functools.cache
-def _decoders(raw_json: bool) -> protocol.RowDecoders:
-    return protocol.RowDecoders(raw_json, Vector.from_little_endian)
+def _decoders(raw_json: bool) -> RowDecoders:
+    return RowDecoders(raw_json, Vector.from_little_endian)
 
 
 class Verbs:

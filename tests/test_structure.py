@@ -19,6 +19,7 @@ ORDER = [
     "seconds",
     "directory",
     "core.protocol",
+    "core.extensions",
     "core.inheritance",
     "core.ring",
     "core.cache",
@@ -60,7 +61,7 @@ ORDER = [
 HOMES = {
     "wasmtime": {"core.runtime"},
     "ctypes": {"core.runtime"},
-    "msgspec": {"core.protocol", "shapes"},
+    "msgspec": {"core.protocol", "core.extensions", "shapes"},
     "trio": {"core.loops"},
     "asyncio": {"core.loops"},
     "pydantic": {"shapes"},
