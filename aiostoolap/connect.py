@@ -14,10 +14,11 @@ import anyio
 from aiostoolap import dsn
 from aiostoolap.core import loops
 from aiostoolap.core.pace import Latency
-from aiostoolap.db import DB, Lease
+from aiostoolap.db import DB
 from aiostoolap.directory import make_folder
 from aiostoolap.engine import CHECKPOINT_EVERY, MEMORY_LIMIT, Engine
 from aiostoolap.errors import InterfaceError
+from aiostoolap.lease import Lease
 from aiostoolap.locks import check_timeout
 from aiostoolap.observe import StatementEvent
 

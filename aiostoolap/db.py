@@ -25,6 +25,7 @@ from aiostoolap.errors import (
     ProgrammingError,
     TransactionConflictError,
 )
+from aiostoolap.lease import Lease
 from aiostoolap.maintenance import Maintenance
 from aiostoolap.session import Session
 from aiostoolap.stats import Stats
@@ -37,28 +38,6 @@ T = TypeVar("T")
 
 _LONGEST_PAUSE = 0.1
 """Seconds between two attempts at a transaction."""
-
-
-class Lease:
-    """The engine that `connect` has made: the last of its connections closes it.
-
-    Args:
-        release: closes it.
-    """
-
-    def __init__(self, release: Callable[[], Awaitable[None]]) -> None:
-        self._release = release
-        self._holders = 0
-
-    def take(self) -> None:
-        """Counts one more connection."""
-        self._holders += 1
-
-    async def give(self) -> None:
-        """Counts one less."""
-        self._holders -= 1
-        if self._holders == 0:
-            await self._release()
 
 
 class DB(Session):

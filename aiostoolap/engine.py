@@ -19,9 +19,10 @@ from aiostoolap import dsn, stats
 from aiostoolap.core import loops, protocol
 from aiostoolap.core.executor import Caller, Executor
 from aiostoolap.core.pace import Latency, Pace
-from aiostoolap.db import DB, Lease
+from aiostoolap.db import DB
 from aiostoolap.directory import find_folder
 from aiostoolap.errors import ClosedError, DatabaseLockedError, InterfaceError, RecoveryWarning
+from aiostoolap.lease import Lease
 from aiostoolap.locks import Locks, check_timeout
 from aiostoolap.logs import Logs
 from aiostoolap.maintenance import Maintenance

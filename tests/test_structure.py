@@ -52,6 +52,7 @@ ORDER = [
     "verbs",
     "session",
     "transaction",
+    "lease",
     "db",
     "engine",
     "connect",
