@@ -12,7 +12,7 @@ import anyio
 
 from aiostoolap.core import protocol
 from aiostoolap.core.executor import Caller
-from aiostoolap.errors import ClosedError, EngineLostError, Error, TransactionAbortedError
+from aiostoolap.errors import ClosedError, EngineLostError, Error, InterfaceError, TransactionAbortedError
 from aiostoolap.session import Session
 from aiostoolap.verbs import Settings
 
@@ -150,6 +150,7 @@ class Block:
 
     def __init__(self, begin: Callable[[], Awaitable[Tx]]) -> None:
         self._begin = begin
+        self._tx: Tx | None = None
 
     if not TYPE_CHECKING:  # Type checkers know it.
 
@@ -160,10 +161,13 @@ class Block:
             )
 
     async def __aenter__(self) -> Tx:
+        if self._tx is not None:
+            raise InterfaceError("a block is one transaction: call transaction() again for another")
         self._tx = await self._begin()
         return self._tx
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        assert self._tx is not None
         await self._tx.__aexit__(kind, error, traceback)

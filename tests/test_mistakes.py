@@ -89,6 +89,16 @@ async def test_a_transaction_that_has_not_begun(db: DB) -> None:
         await tx.execute("SELECT 1")
 
 
+async def test_a_block_that_is_used_twice(users: DB) -> None:
+    block = users.transaction()
+    async with block as tx:
+        await tx.execute("DELETE FROM users")
+        with pytest.raises(InterfaceError, match=r"one transaction: call transaction\(\) again"):
+            async with block:
+                pass
+    assert await users.query("SELECT * FROM users") == []
+
+
 async def test_a_row(users: DB) -> None:
     row: Any = await users.query_one("SELECT * FROM users")
     with pytest.raises(AttributeError, match="no column 'nam'; there are id, name"):
