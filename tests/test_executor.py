@@ -510,12 +510,12 @@ async def test_garbage_that_is_collected_while_calls_are_placed(numbers: DB, mon
     gc.disable()
     collected = False
 
-    def place_and_collect(*arguments: Any) -> int:
+    def place_and_collect(*arguments: Any, **hints: bool) -> int:
         nonlocal collected
         if not collected:
             collected = True
             gc.collect()
-        return place(*arguments)
+        return place(*arguments, **hints)
 
     try:
         del dead
