@@ -17,7 +17,7 @@ import anyio.to_thread
 from aiostoolap import stats
 from aiostoolap.backup import Backup
 from aiostoolap.core import protocol
-from aiostoolap.core.executor import Caller
+from aiostoolap.core.caller import Caller
 from aiostoolap.core.inheritance import Hold
 from aiostoolap.errors import (
     ClosedError,

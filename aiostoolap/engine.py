@@ -17,7 +17,8 @@ import anyio
 
 from aiostoolap import dsn, stats
 from aiostoolap.core import loops, protocol
-from aiostoolap.core.executor import Caller, Executor
+from aiostoolap.core.caller import Caller
+from aiostoolap.core.executor import Executor
 from aiostoolap.core.pace import Latency, Pace
 from aiostoolap.db import DB
 from aiostoolap.directory import find_folder

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 import anyio
 
 from aiostoolap.core import protocol
-from aiostoolap.core.executor import Caller
+from aiostoolap.core.caller import Caller
 from aiostoolap.errors import ClosedError, EngineLostError, Error, InterfaceError, TransactionAbortedError
 from aiostoolap.session import Session
 from aiostoolap.verbs import Settings

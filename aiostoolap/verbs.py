@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 from aiostoolap import shapes
 from aiostoolap.core import protocol
 from aiostoolap.core.call import Call
-from aiostoolap.core.executor import Caller
+from aiostoolap.core.caller import Caller
 from aiostoolap.core.extensions import RowDecoders
 from aiostoolap.errors import ClosedError, EngineLostError, Error, InterfaceError
 from aiostoolap.observe import Observer, StatementEvent

@@ -510,7 +510,7 @@ async def test_garbage_that_is_collected_while_calls_are_placed(numbers: DB, mon
     gc.disable()
     collected = False
 
-    def place_and_collect(*arguments: Any, **hints: bool) -> int:
+    def place_and_collect(*arguments: Any, **hints: Any) -> int:
         nonlocal collected
         if not collected:
             collected = True

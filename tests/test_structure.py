@@ -36,6 +36,7 @@ ORDER = [
     "core.watch",
     "core.server",
     "core.executor",
+    "core.caller",
     "values",
     "sql",
     "dsn",
