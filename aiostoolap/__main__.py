@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import time
 from pathlib import Path
 
 from aiostoolap import __version__
 from aiostoolap.core import cache, modules
+from aiostoolap.errors import InterfaceError
+
+
+class _Failure(logging.Handler):
+    """What is a warning elsewhere, that the engine cannot be cached, is a failure here."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise SystemExit(record.getMessage())
 
 
 def main() -> None:
+    logging.getLogger("aiostoolap").addHandler(_Failure(logging.WARNING))
     parser = argparse.ArgumentParser(prog="python -m aiostoolap")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -25,4 +35,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except InterfaceError as error:
+        raise SystemExit(str(error)) from None

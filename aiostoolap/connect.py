@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Generator, Mapping
 from pathlib import PurePosixPath
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 
 from aiostoolap import dsn
+from aiostoolap.core import loops
 from aiostoolap.core.pace import Latency
-from aiostoolap.db import DB, Lease
+from aiostoolap.db import DB
 from aiostoolap.directory import make_folder
 from aiostoolap.engine import CHECKPOINT_EVERY, MEMORY_LIMIT, Engine
 from aiostoolap.errors import InterfaceError
+from aiostoolap.lease import Lease
 from aiostoolap.locks import check_timeout
 from aiostoolap.observe import StatementEvent
 
@@ -32,6 +35,14 @@ class _Connecting:
         self._db: DB | None = None
         self._used = False
 
+    if not TYPE_CHECKING:  # Type checkers know it.
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(
+                f"{name!r}: connect() has not opened the database yet; write `db = await connect(...)` or "
+                "`async with connect(...) as db:`"
+            )
+
     def __await__(self) -> Generator[Any, Any, DB]:
         return self._open().__await__()
 
@@ -45,12 +56,18 @@ class _Connecting:
         if self._db is not None:
             await self._db.close()
 
+    def __del__(self) -> None:
+        if not self._used:
+            warnings.warn("connect() was called but never awaited", RuntimeWarning, stacklevel=2, source=self)
+
     async def _open(self) -> DB:
         if self._used:
             raise InterfaceError("connect() makes one connection: call it again, or clone() that")
         self._used = True
-        engine = await self._engine.start()
+        loops.running()  # Where there is none, nothing below can wait.
+        engine = self._engine
         try:
+            await engine.start()
             return await engine.open_dsn(self._name, self._lock_timeout, Lease(engine.close))
         except BaseException:
             with anyio.CancelScope(shield=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import warnings
@@ -16,7 +17,7 @@ import anyio.to_thread
 from aiostoolap import stats
 from aiostoolap.backup import Backup
 from aiostoolap.core import protocol
-from aiostoolap.core.executor import Caller
+from aiostoolap.core.caller import Caller
 from aiostoolap.core.inheritance import Hold
 from aiostoolap.errors import (
     ClosedError,
@@ -24,10 +25,11 @@ from aiostoolap.errors import (
     ProgrammingError,
     TransactionConflictError,
 )
+from aiostoolap.lease import Lease
 from aiostoolap.maintenance import Maintenance
 from aiostoolap.session import Session
 from aiostoolap.stats import Stats
-from aiostoolap.transaction import ISOLATIONS, Isolation, Tx
+from aiostoolap.transaction import ISOLATIONS, Block, Isolation, Tx
 from aiostoolap.verbs import Settings
 
 __all__ = ["DB"]
@@ -36,28 +38,6 @@ T = TypeVar("T")
 
 _LONGEST_PAUSE = 0.1
 """Seconds between two attempts at a transaction."""
-
-
-class Lease:
-    """The engine that `connect` has made: the last of its connections closes it.
-
-    Args:
-        release: closes it.
-    """
-
-    def __init__(self, release: Callable[[], Awaitable[None]]) -> None:
-        self._release = release
-        self._holders = 0
-
-    def take(self) -> None:
-        """Counts one more connection."""
-        self._holders += 1
-
-    async def give(self) -> None:
-        """Counts one less."""
-        self._holders -= 1
-        if self._holders == 0:
-            await self._release()
 
 
 class DB(Session):
@@ -99,8 +79,7 @@ class DB(Session):
         body = await self._caller.submit(protocol.begin(self._connection(), isolation))
         return Tx(self._caller, self._settings, protocol.handle(body))
 
-    @asynccontextmanager
-    async def transaction(self, isolation: Isolation | None = None) -> AsyncIterator[Tx]:
+    def transaction(self, isolation: Isolation | None = None) -> Block:
         """A transaction as a block: committed at its end, rolled back if an exception or a cancellation leaves it.
 
         Args:
@@ -110,8 +89,7 @@ class DB(Session):
             TransactionConflictError: another transaction changed the same rows first; `run_transaction` tries again.
             Error: as `begin`, the statements of the block, and `Tx.commit` raise it.
         """
-        async with await self.begin(isolation) as tx:
-            yield tx
+        return Block(functools.partial(self.begin, isolation))
 
     async def run_transaction(
         self, body: Callable[[Tx], Awaitable[T]], *, isolation: Isolation = "snapshot", attempts: int = 10

@@ -26,14 +26,13 @@ OPTIONS: Mapping[str, tuple[str, ...] | str] = {
     "sync_interval_ms": _NUMBER,
     "volume_compression": _SWITCHES,
     "compression": _SWITCHES,
-    "compression_threshold": _NUMBER,
     "target_volume_rows": _NUMBER,
     "checkpoint_on_close": _SWITCHES,
 }
 """The engine's options of a file database, and what each takes.
 
 Not its `hot_max_rows` and `hot_max_bytes`, where a commit over the limit waits for a thread that is not there, and
-not `wal_compression`, which it reads and never looks at.
+not `wal_compression` and `compression_threshold`, which it reads and never looks at.
 """
 
 _GUEST_ROOT = PurePosixPath("/data")
@@ -135,7 +134,7 @@ def parse_target(target: str | os.PathLike[str]) -> Target:
     Raises:
         InterfaceError: it is none of them.
     """
-    text = os.fspath(target)
+    text = os.fsdecode(target)
     if not text:
         raise InterfaceError("a database's path cannot be empty")
     if isinstance(target, str):

@@ -16,16 +16,19 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import anyio
 
 from aiostoolap import dsn, stats
-from aiostoolap.core import protocol
-from aiostoolap.core.executor import Caller, Executor
+from aiostoolap.core import loops, protocol
+from aiostoolap.core.caller import Caller
+from aiostoolap.core.executor import Executor
 from aiostoolap.core.pace import Latency, Pace
-from aiostoolap.db import DB, Lease
+from aiostoolap.db import DB
 from aiostoolap.directory import find_folder
 from aiostoolap.errors import ClosedError, DatabaseLockedError, InterfaceError, RecoveryWarning
+from aiostoolap.lease import Lease
 from aiostoolap.locks import Locks, check_timeout
 from aiostoolap.logs import Logs
 from aiostoolap.maintenance import Maintenance
 from aiostoolap.observe import StatementEvent
+from aiostoolap.seconds import is_time
 from aiostoolap.stats import Stats
 from aiostoolap.verbs import settings
 
@@ -86,13 +89,13 @@ class Engine:
     ) -> None:
         self._root = find_folder(root)
         self._imports = find_folder(copy_from)
-        if not _SMALLEST_LIMIT <= memory_limit <= _LARGEST_LIMIT:
+        if not (type(memory_limit) is int and _SMALLEST_LIMIT <= memory_limit <= _LARGEST_LIMIT):
             raise InterfaceError(
-                f"memory_limit is from {_SMALLEST_LIMIT} to {_LARGEST_LIMIT} bytes, not {memory_limit}"
+                f"memory_limit is a number of bytes from {_SMALLEST_LIMIT} to {_LARGEST_LIMIT}, not {memory_limit!r}"
             )
         for name, every in (("checkpoint_every", checkpoint_every), ("vacuum_every", vacuum_every)):
-            if every is not None and not (every > 0 and math.isfinite(every)):
-                raise InterfaceError(f"{name} is a number of seconds above 0 or None, not {every}")
+            if every is not None and not (is_time(every) and 0 < every < math.inf):
+                raise InterfaceError(f"{name} is a number of seconds above 0 or None, not {every!r}")
         if latency not in ("low", "balanced", "power"):
             raise InterfaceError(f"latency is 'low', 'balanced' or 'power', not {latency!r}")
         self._latency = latency
@@ -159,6 +162,7 @@ class Engine:
             InterfaceError: the engine's module cannot be used.
             ClosedError: the engine has been closed; make another one.
         """
+        loops.running()  # Without an event loop, there is to be no thread.
         executor = self._executor
         if executor is None:
             # Nothing of it refers to the engine, which can so be collected, and warn, while its thread runs.

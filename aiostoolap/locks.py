@@ -15,6 +15,7 @@ from aiostoolap import stamp
 from aiostoolap.core.inheritance import Hold
 from aiostoolap.directory import check_files, find, make_folder, open_file
 from aiostoolap.errors import DatabaseLockedError, InterfaceError, OperationalError
+from aiostoolap.seconds import is_time
 
 __all__: list[str] = []
 
@@ -28,11 +29,7 @@ def check_timeout(lock_timeout: float) -> None:
     Raises:
         InterfaceError: it is negative, or no number.
     """
-    try:
-        valid = lock_timeout >= 0
-    except TypeError:  # None, or a text.
-        valid = False
-    if not valid:
+    if not is_time(lock_timeout):
         raise InterfaceError(f"lock_timeout is a number of seconds from 0 on, not {lock_timeout!r}; inf waits for ever")
 
 
@@ -189,7 +186,9 @@ def _holder(descriptor: int) -> str:
         if time.monotonic() > give_up:
             return "another process"
         time.sleep(_NAMING / 50)
-    return f"another engine of this process ({number})" if number == os.getpid() else f"process {number}"
+    if number == os.getpid():
+        return f"another engine of this process ({number}): share its connection, or clone() that"
+    return f"process {number}"
 
 
 def _number(descriptor: int) -> int:

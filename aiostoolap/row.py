@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, SupportsIndex, TypeVar, overload
 
 from aiostoolap.core import protocol
-from aiostoolap.core.protocol import RowDecoders
+from aiostoolap.core.extensions import RowDecoders
 
 __all__ = ["Row"]
 

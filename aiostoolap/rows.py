@@ -6,11 +6,12 @@ import warnings
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Generator, Sequence
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from aiostoolap.core import protocol
 from aiostoolap.core.call import Call
-from aiostoolap.core.protocol import ALL_ROWS, RowDecoders
+from aiostoolap.core.extensions import RowDecoders
+from aiostoolap.core.protocol import ALL_ROWS
 from aiostoolap.errors import ClosedError, InterfaceError, ProgrammingError
 from aiostoolap.row import Reader, Shape
 
@@ -66,6 +67,9 @@ class Source(Protocol):
         """Closes a cursor without waiting."""
 
 
+_USE = "`await` it for all rows, `async for` to stream them, `async with ... as rows` for a cursor"
+
+
 class Query(Generic[RowT]):
     """A query that has not run yet: what to do with it says how its rows come.
 
@@ -77,6 +81,15 @@ class Query(Generic[RowT]):
         self._source = source
         self._shape = shape
         self._ran = False
+
+    if not TYPE_CHECKING:  # Type checkers know it.
+
+        def __getitem__(self, key: object) -> Any:
+            # For `for`, too, which counts from 0 if there is no `__iter__`. That would make it an iterable.
+            raise TypeError(f"a query has no rows before it has run: {_USE}")
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(f"{name!r}: a query has not run yet; {_USE}")
 
     def __await__(self) -> Generator[Any, Any, Result[RowT]]:
         self._ran = True

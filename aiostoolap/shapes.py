@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar, is_typeddict
 import msgspec
 
 from aiostoolap.core import protocol
-from aiostoolap.core.protocol import RowDecoders
+from aiostoolap.core.extensions import RowDecoders
 from aiostoolap.errors import DataError, ProgrammingError
 from aiostoolap.row import Decoded, Shape
 from aiostoolap.values import decode
@@ -25,7 +25,10 @@ def into(target: type[T]) -> Shape[T]:
     Raises:
         ProgrammingError: rows cannot become that type.
     """
-    shape: Shape[T] = _shape(target)  # type: ignore[arg-type]  # classes can be hashed
+    try:
+        shape: Shape[T] = _shape(target)  # type: ignore[arg-type]  # classes can be hashed
+    except TypeError:  # What is none, perhaps not.
+        raise _no_type(target) from None
     return shape
 
 
@@ -43,7 +46,14 @@ def _shape(target: Any) -> Shape[Any]:
         if issubclass(target, msgspec.Struct):
             return Shape(True, functools.partial(_Objects, target))
         return Shape(False, functools.partial(_NamedTuples if hasattr(target, "_fields") else _Scalars, target))
-    raise ProgrammingError(f"rows cannot become {target!r}; see the documentation of into=")
+    raise _no_type(target)
+
+
+def _no_type(target: object) -> ProgrammingError:
+    return ProgrammingError(
+        "into= is the type of one row: dict, tuple, a dataclass, TypedDict, NamedTuple, msgspec.Struct, pydantic "
+        f"model, or a scalar type for a single column; not {target!r}"
+    )
 
 
 def _tuples(decoders: RowDecoders, names: bytes) -> Decoded[tuple[Any, ...]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from aiostoolap.core import protocol
-from aiostoolap.core.executor import Caller
+from aiostoolap.core.caller import Caller
 from aiostoolap.errors import OperationalError
 from aiostoolap.maintenance import Maintenance, TaskState
 

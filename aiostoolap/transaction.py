@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from types import TracebackType
-from typing import Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
 import anyio
 
 from aiostoolap.core import protocol
-from aiostoolap.core.executor import Caller
-from aiostoolap.errors import ClosedError, EngineLostError, Error, TransactionAbortedError
+from aiostoolap.core.caller import Caller
+from aiostoolap.errors import ClosedError, EngineLostError, Error, InterfaceError, TransactionAbortedError
 from aiostoolap.session import Session
 from aiostoolap.verbs import Settings
 
@@ -45,7 +45,8 @@ class Tx(Session):
 
         Raises:
             TransactionConflictError: another transaction changed the same rows first; nothing was changed.
-            IntegrityError: another transaction committed the same unique value first; nothing was changed.
+            IntegrityError: another transaction committed the same unique value first, or two rows of this one have it;
+                nothing was changed.
             TransactionAbortedError: a statement of it was stopped; roll it back.
             OperationalError: the log could not be written; nothing was changed.
             ClosedError: it has ended already.
@@ -138,3 +139,35 @@ class Tx(Session):
             self._caller.post(protocol.close(handle))
             message = "a transaction was neither committed nor rolled back"
             warnings.warn(message, ResourceWarning, stacklevel=2, source=self)
+
+
+class Block:
+    """A transaction as a block: committed at its end, rolled back if an exception or a cancellation leaves it.
+
+    Args:
+        begin: begins it.
+    """
+
+    def __init__(self, begin: Callable[[], Awaitable[Tx]]) -> None:
+        self._begin = begin
+        self._tx: Tx | None = None
+
+    if not TYPE_CHECKING:  # Type checkers know it.
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(
+                f"{name!r}: the transaction has not begun yet; write `async with db.transaction() as tx:` or "
+                "`tx = await db.begin()`"
+            )
+
+    async def __aenter__(self) -> Tx:
+        if self._tx is not None:
+            raise InterfaceError("a block is one transaction: call transaction() again for another")
+        self._tx = await self._begin()
+        return self._tx
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._tx is not None
+        await self._tx.__aexit__(kind, error, traceback)

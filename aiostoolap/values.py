@@ -17,7 +17,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Self, SupportsFloat, TypeAlias, TypeVar
 from uuid import UUID
 
-from aiostoolap.core import protocol
+from aiostoolap.core import extensions
 from aiostoolap.errors import DataError
 
 __all__ = ["Json", "Parameters", "Vector", "register_codec"]
@@ -156,11 +156,11 @@ def _value(value: Any, place: object) -> Any:
         return vector
     raise DataError(
         f"parameter {place}: {type(value).__name__} cannot be a parameter; convert it to int, float, str, bool, "
-        "datetime, dict, list or Vector"
+        "datetime, dict, list or Vector, or say by register_codec() how to"
     )
 
 
-def _buffer(value: Any) -> protocol.Extension | None:
+def _buffer(value: Any) -> extensions.Extension | None:
     """A one-dimensional buffer of floats as a vector; None for anything else."""
     try:
         view = memoryview(value)
@@ -171,11 +171,11 @@ def _buffer(value: Any) -> protocol.Extension | None:
     return _vector(array.array("f", view.tolist()))
 
 
-def _vector(floats: array.array[float]) -> protocol.Extension:
+def _vector(floats: array.array[float]) -> extensions.Extension:
     if sys.byteorder == "big":
         floats = array.array("f", floats)
         floats.byteswap()
-    return protocol.vector(floats.tobytes())
+    return extensions.vector(floats.tobytes())
 
 
 def _datetime(value: datetime) -> datetime:
@@ -209,10 +209,10 @@ _CONVERTERS: tuple[tuple[type | tuple[type, ...], Callable[[Any], Any]], ...] = 
     (date, lambda value: datetime(value.year, value.month, value.day, tzinfo=UTC)),
     (UUID, str),
     (Decimal, _decimal),
-    (Json, lambda value: protocol.json(value.value)),
-    (dict, protocol.json),
-    (list, protocol.json_list),
-    (tuple, protocol.json_list),
+    (Json, lambda value: extensions.json(value.value)),
+    (dict, extensions.json),
+    (list, extensions.json_list),
+    (tuple, extensions.json_list),
     (Vector, _vector),
     ((bytes, bytearray), _refuse("the engine has no type for bytes: use bytes.hex() or base64 in a TEXT column")),
 )

@@ -14,11 +14,13 @@ from typing import Any, Literal, TypeVar
 from aiostoolap import shapes
 from aiostoolap.core import protocol
 from aiostoolap.core.call import Call
-from aiostoolap.core.executor import Caller
+from aiostoolap.core.caller import Caller
+from aiostoolap.core.extensions import RowDecoders
 from aiostoolap.errors import ClosedError, EngineLostError, Error, InterfaceError
 from aiostoolap.observe import Observer, StatementEvent
 from aiostoolap.row import ROWS, Shape
 from aiostoolap.rows import Query
+from aiostoolap.seconds import is_time
 from aiostoolap.values import Parameters, Vector, adapt
 
 T = TypeVar("T")
@@ -43,7 +45,7 @@ class Settings:
 
     timeout: float | None
     nanoseconds: bool
-    decoders: protocol.RowDecoders
+    decoders: RowDecoders
     observer: Observer | None
 
 
@@ -59,13 +61,13 @@ def settings(
     Raises:
         InterfaceError: one of them is unknown or out of range.
     """
-    if timeout is not None and not (timeout > 0 and math.isfinite(timeout)):
+    if timeout is not None and not (is_time(timeout) and 0 < timeout < math.inf):
         raise InterfaceError(f"timeout is a number of seconds above 0 or None, not {timeout!r}")
     if timestamps not in ("datetime", "nanoseconds"):
         raise InterfaceError(f"timestamps is 'datetime' or 'nanoseconds', not {timestamps!r}")
     if json not in ("object", "text"):
         raise InterfaceError(f"json is 'object' or 'text', not {json!r}")
-    if slow_statement is not None and not slow_statement >= 0:
+    if slow_statement is not None and not is_time(slow_statement):
         raise InterfaceError(f"slow_statement is a number of seconds from 0 on or None, not {slow_statement!r}")
     watched = on_statement is not None or slow_statement is not None
     observer = Observer(on_statement, slow_statement) if watched else None
@@ -73,8 +75,8 @@ def settings(
 
 
 @functools.cache
-def _decoders(raw_json: bool) -> protocol.RowDecoders:
-    return protocol.RowDecoders(raw_json, Vector.from_little_endian)
+def _decoders(raw_json: bool) -> RowDecoders:
+    return RowDecoders(raw_json, Vector.from_little_endian)
 
 
 class Verbs:

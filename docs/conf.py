@@ -30,7 +30,11 @@ napoleon_use_ivar = True
 napoleon_use_param = False
 
 _MADE_BY_USERS = {"aiostoolap.Engine", "aiostoolap.Json", "aiostoolap.Vector"}
-_RETURNED = {"_Connecting": "Awaitable[DB] | AsyncContextManager[DB]", "AsyncIterator[": "AsyncContextManager["}
+_RETURNED = {
+    "_Connecting": "Awaitable[DB] | AsyncContextManager[DB]",
+    "AsyncIterator[": "AsyncContextManager[",
+    "Block": "AsyncContextManager[Tx]",
+}
 
 
 def _sign(

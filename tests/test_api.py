@@ -370,6 +370,7 @@ async def test_execute_many(db: DB) -> None:
 
     assert await db.execute_many(insert, later()) == 400
     assert await db.query_value("SELECT COUNT(*) FROM t") == 30_400
+    assert await db.execute_many("UPDATE t SET b = '' WHERE a = ? RETURNING a, b", [(1,), (-1,), (2,)]) == 2
 
 
 async def test_execute_many_is_all_or_nothing(db: DB) -> None:
@@ -778,7 +779,7 @@ async def test_query_into_refuses(db: DB) -> None:
         await db.query("SELECT 1, 2", into=int)
     with pytest.raises(aiostoolap.DataError, match="row 0, column a"):
         await db.query("SELECT 'x' AS a", into=int)
-    with pytest.raises(aiostoolap.ProgrammingError, match="cannot become"):
+    with pytest.raises(aiostoolap.ProgrammingError, match="into= is the type of one row"):
         db.query("SELECT 1", into="str")  # type: ignore[call-overload]  # what the test is about
 
 

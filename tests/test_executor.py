@@ -20,6 +20,7 @@ import pytest
 import aiostoolap
 from aiostoolap import DB, Engine
 from aiostoolap.core import ring
+from aiostoolap.core.executor import Executor
 from aiostoolap.core.runtime import Runtime
 
 LONG = "SELECT COUNT(*) FROM numbers a, numbers b, numbers c WHERE a.name < b.name || c.name"
@@ -425,6 +426,28 @@ async def test_two_tasks_start_an_engine(monkeypatch: pytest.MonkeyPatch) -> Non
             await engine.start()
 
 
+async def test_connecting_that_is_cancelled_when_the_engine_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = Executor.start
+
+    async def start_and_cancel(executor: Executor) -> None:
+        await start(executor)
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(Executor, "start", start_and_cancel)
+    before = threads()
+    connecting = asyncio.create_task(_connected())
+    await asyncio.wait([connecting])
+    assert connecting.cancelled()
+    await fewer_threads_than(before + 1)
+
+
+async def _connected() -> DB:
+    return await aiostoolap.connect()
+
+
 async def test_many_statements_of_one_connection_do_not_starve_another(numbers: DB) -> None:
     """Connections take turns: another one waits for what is in the ring, and not for all."""
     sql = "SELECT COUNT(*) FROM numbers WHERE name LIKE '%7%'"
@@ -473,6 +496,37 @@ async def test_calls_keep_their_order_after_many_were_cancelled(engine: Engine) 
         assert not second.done()
         second.cancel()
         await asyncio.wait([second])
+
+
+async def test_garbage_that_is_collected_while_calls_are_placed(numbers: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The call of a coroutine that is garbage waits no more, but is not taken from those that do in between."""
+    place = ring.Ring.place
+    long = asyncio.create_task(numbers.query_value(ENDLESS))
+    asked = [asyncio.create_task(numbers.query_value("SELECT $1", (n,))) for n in range(200)]
+    await asyncio.sleep(0)
+    dead: list[Any] = [numbers.query_value("SELECT -1").__await__()]
+    dead[0].send(None)
+    dead.append(dead)
+    gc.disable()
+    collected = False
+
+    def place_and_collect(*arguments: Any, **hints: Any) -> int:
+        nonlocal collected
+        if not collected:
+            collected = True
+            gc.collect()
+        return place(*arguments, **hints)
+
+    try:
+        del dead
+        monkeypatch.setattr(ring.Ring, "place", place_and_collect)
+        long.cancel()
+        assert await asyncio.wait_for(asyncio.gather(*asked), 20) == list(range(200))
+    finally:
+        gc.enable()
+    assert collected
+    await asyncio.wait([long])
+    assert await numbers.query_value("SELECT 1") == 1
 
 
 async def test_an_engine_that_is_closing_can_be_stopped() -> None:

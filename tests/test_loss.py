@@ -301,6 +301,36 @@ async def test_an_engine_that_cannot_be_started_again(
                     await asyncio.sleep(0.01)
 
 
+async def test_what_gives_something_back_runs_once_there_is_an_instance_again(
+    tmp_path: Path, trap: Trap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its caller hears that none could be had; the lock of the directory is released all the same, later."""
+    monkeypatch.setattr(instances, "_SHORTEST_PAUSE", 1.0)
+
+    class Refusing(Runtime):
+        def __init__(self, *_: object) -> None:
+            raise InterfaceError("no memory")
+
+    async with Engine(tmp_path) as engine, await filled(engine, "file:///data/a") as db:
+        closing = await filled(engine, "file:///data/b")
+        with monkeypatch.context() as patch:
+            patch.setattr("aiostoolap.core.runtime.Runtime", Refusing)
+            await lose(db, trap)
+            with pytest.raises(EngineLostError, match="no other can be had"):
+                await db.query(COUNT)
+            with pytest.raises(EngineLostError, match="no other can be had"):
+                await closing.close()
+        async with asyncio.timeout(20):
+            while True:
+                try:
+                    assert await db.query_value(COUNT) == 1_000
+                    break
+                except EngineLostError:
+                    await asyncio.sleep(0.01)
+        assert (await engine.stats()).connections == 1
+        DirectoryLock(tmp_path / "b").release()
+
+
 async def test_an_engine_that_cannot_be_started_again_can_be_closed(
     tmp_path: Path, trap: Trap, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aiostoolap.core import protocol, ring
+from aiostoolap.core import extensions, protocol, ring
 from aiostoolap.core.runtime import Runtime
 
 T = TypeVar("T")
@@ -84,7 +84,7 @@ def host() -> Iterator[Host]:
     host.thread.shutdown()
 
 
-DECODERS = protocol.RowDecoders(False, bytes)
+DECODERS = extensions.RowDecoders(False, bytes)
 
 
 def rows(body: bytes) -> list[tuple[Any, ...]]:
@@ -242,8 +242,8 @@ def test_malformed_requests_are_errors(host: Host, request_: object, code: str) 
 def mutable_requests(db: int) -> list[bytes]:
     requests = (
         protocol.execute(db, "SELECT $1, $2", (1, "two")),
-        protocol.query(db, "SELECT :a", {"a": protocol.json([1])}, 10, 1_000, nanoseconds=True, maps=True),
-        protocol.execute_many(db, "INSERT INTO t VALUES (?)", [(1,), (protocol.vector(b"\0" * 8),)]),
+        protocol.query(db, "SELECT :a", {"a": extensions.json([1])}, 10, 1_000, nanoseconds=True, maps=True),
+        protocol.execute_many(db, "INSERT INTO t VALUES (?)", [(1,), (extensions.vector(b"\0" * 8),)]),
         protocol.begin(db, "snapshot"),
         protocol.maintain(db, "cleanup", None),
         protocol.script(db, "SELECT 1; SELECT 2"),

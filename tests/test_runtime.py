@@ -130,6 +130,18 @@ def test_precompile(cache_folder: Path, tiny: Path) -> None:
     assert len(list(cache_folder.iterdir())) == 2
 
 
+def test_precompile_fails_if_nothing_is_cached(cache_folder: Path, tiny: Path) -> None:
+    """An image that is built so would compile the engine at each start."""
+    command = [sys.executable, "-m", "aiostoolap", "precompile", "--wasm"]
+    missing = subprocess.run([*command, tiny.with_name("no.wasm")], capture_output=True, text=True, check=False)
+    assert (missing.returncode, missing.stdout) == (1, "")
+    assert missing.stderr.startswith("the engine's module cannot be read")
+    cache_folder.write_text("no directory")
+    refused = subprocess.run([*command, tiny], capture_output=True, text=True, check=False)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("no directory for the compiled engine")
+
+
 def test_the_committed_binary_belongs_to_its_inputs() -> None:
     manifest = Path(__file__).parent.parent / "engine" / "manifest.py"
     subprocess.run([sys.executable, manifest], check=True)

@@ -12,8 +12,8 @@ import copy
 import logging
 import threading
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 
@@ -23,7 +23,6 @@ from aiostoolap.core.call import Call
 from aiostoolap.core.exchange import Exchange
 from aiostoolap.core.inheritance import Inheritance
 from aiostoolap.core.instances import Instances
-from aiostoolap.core.lanes import Lane
 from aiostoolap.core.pace import Pace
 from aiostoolap.core.server import Chores, Server
 from aiostoolap.core.watch import Watch
@@ -261,82 +260,6 @@ class Executor:
             if not reply.ok:
                 self._failure = errors.from_reply(*protocol.failure(reply.body))
         return True
-
-
-class Caller(Lane):
-    """Where a connection submits its calls: they keep their order, and take turns with those of other callers.
-
-    Args:
-        executor: what runs them.
-    """
-
-    __slots__ = ("_exchange", "_executor", "inheritance")
-
-    def __init__(self, executor: Executor) -> None:
-        super().__init__()
-        self._executor = executor
-        self._exchange = executor._exchange
-        self.inheritance = executor.inheritance
-        """The requests for what outlives the engine's instance."""
-
-    def figures(self) -> Figures:
-        """What the calls of all have come to so far."""
-        return self._executor.figures()
-
-    def another(self) -> Caller:
-        """One for another connection."""
-        return Caller(self._executor)
-
-    def submit(self, request: protocol.Request, timeout: float | None = None) -> Coroutine[Any, Any, bytes]:
-        """Runs a request and returns the body of its reply. To be awaited at once: it is on its way already.
-
-        Args:
-            request: what to run.
-            timeout: seconds; it is stopped then.
-
-        Raises:
-            Error: the engine reported a failure, is closed, or is gone.
-            TimeoutError: it was stopped; one that succeeded all the same returns its reply.
-        """
-        exchange = self._exchange
-        if exchange.closing is not None:
-            exchange.check()  # A child of a fork must hear of that, not that it has no event loop.
-        turn = loops.turn()
-        checkpoint = None if request.keep else turn.checkpoint()
-        if checkpoint is None:
-            return self._executor._finish(exchange.place(request, self), turn, timeout)
-        return self._submit_later(request, timeout, checkpoint)
-
-    async def _submit_later(
-        self, request: protocol.Request, timeout: float | None, checkpoint: Awaitable[None]
-    ) -> bytes:
-        await checkpoint
-        return await self.finish(self._exchange.place(request, self), timeout)
-
-    def begin(self, request: protocol.Request) -> Call | None:
-        """Places a request that is not urgent, for `finish` or `forget`; None if there is not much room.
-
-        Raises:
-            Error: the engine is closed, or is gone.
-        """
-        return self._exchange.place(request, self) if self._exchange.has_much_room() else None
-
-    def forget(self, call: Call) -> None:
-        """Stops a request; what its reply would have left open is closed."""
-        self._exchange.abandon(call)
-
-    def finish(self, call: Call, timeout: float | None = None) -> Coroutine[Any, Any, bytes]:
-        """Waits for the reply to a request that was placed; see `submit`."""
-        return self._executor._finish(call, loops.turn(), timeout)
-
-    def post(self, request: protocol.Request) -> None:
-        """Has a request run whose reply nobody wants; one that comes too late is dropped."""
-        self._exchange.post(request)
-
-    @property
-    def is_open(self) -> bool:
-        """Whether requests are taken."""
-        return self._executor.is_open
 
 
 def _wake_all(waiters: list[loops.Waiter]) -> None:

@@ -9,7 +9,6 @@ import ctypes
 import errno
 import logging
 import os
-import sys
 from pathlib import Path
 
 import wasmtime
@@ -17,6 +16,7 @@ import wasmtime
 from aiostoolap.core import modules, protocol, ring
 from aiostoolap.core.alarm import Alarm
 from aiostoolap.core.function import Function, export
+from aiostoolap.directory import sync_tree
 from aiostoolap.errors import InterfaceError, MemoryLimitError
 
 GUEST_ROOT = "/data"
@@ -155,15 +155,9 @@ class Runtime:
         Returns:
             0, or the errno of the first failure.
         """
-        if self._root is None or sys.platform == "win32":
-            return 0  # Windows has no such call: directories are journaled.
         try:
-            for folder, _, _ in os.walk(self._root, onerror=_raise):
-                descriptor = os.open(folder, os.O_RDONLY)
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
+            if self._root is not None:
+                sync_tree(self._root, files=False)
         except OSError as error:
             return error.errno or errno.EIO
         return 0
@@ -199,10 +193,6 @@ def _wasi(root: Path | None, imports: Path | None) -> wasmtime.WasiConfig:
     if imports is not None:
         wasi.preopen_dir(str(imports), GUEST_IMPORTS, fs_mutable=False)
     return wasi
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 # WASI numbers its errors by the alphabet.

@@ -287,7 +287,7 @@ impl Engine {
                     let rows = executor
                         .execute_with_cached_plan(&plan.bound(&context)?, &context)
                         .map_err(|error| Failure::from(error).with("row", row))?;
-                    affected += rows.rows_affected();
+                    affected += changed(rows);
                 }
                 row = end;
             }

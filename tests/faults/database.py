@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from aiostoolap.core import protocol
+from aiostoolap.core import extensions, protocol
 from aiostoolap.core.protocol import Handle, Request
 from tests.faults.disk import Disk
 from tests.faults.wasi import Observer, SimulatedRuntime
 
 FOLDER = "db"
 _EXPECTED = "File locking not supported on this platform"
-_decode_rows = protocol.RowDecoders(raw_json=False, vector=bytes).tuples
+_decode_rows = extensions.RowDecoders(raw_json=False, vector=bytes).tuples
 
 
 class EngineError(Exception):

@@ -8,11 +8,12 @@ from collections import Counter
 
 import pytest
 
+from aiostoolap.core import protocol
 from tests.faults import corruption, crashes, failures
 from tests.faults.database import Database, EngineError
 from tests.faults.disk import Disk, Survival
 from tests.faults.model import MismatchError, read
-from tests.faults.wasi import CHANGES, Observer, SimulatedRuntime
+from tests.faults.wasi import CHANGES, IO, Observer, SimulatedRuntime
 from tests.faults.workload import Workload
 
 pytestmark = pytest.mark.timeout(600)
@@ -159,6 +160,54 @@ def test_damage_is_never_silent() -> None:
     assert sum(corruption.round_of(seed, number, tally) for number in range(4)) == 200
     assert any("refused" in ended for ended in tally)
     assert any("all rows" in ended for ended in tally)
+
+
+def test_a_poisoned_lock_costs_one_statement_and_what_is_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that fails has the engine panic wherever it asks for the time, and some of that is with a lock held."""
+    ask, left = SimulatedRuntime.clock_time_get, 0
+
+    def fail_once(runtime: SimulatedRuntime, clock: int, precision: int, result: int) -> int:
+        nonlocal left
+        left -= 1
+        return IO if left == 0 else ask(runtime, clock, precision, result)
+
+    monkeypatch.setattr(SimulatedRuntime, "clock_time_get", fail_once)
+    poisoned = 0
+    for k in range(1, 100):
+        disk = Disk()
+        db = Database(disk)
+        db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+        db.execute("INSERT INTO t VALUES (1)")
+        other = protocol.handle(db.ask(protocol.clone(db.handle)))
+        transaction = protocol.handle(db.ask(protocol.begin(other, None)))
+        db.execute("INSERT INTO t VALUES (2)", connection=transaction)
+        left = k
+        try:
+            db.execute("CREATE VIEW v AS SELECT id FROM t")
+        except EngineError as panic:
+            assert panic.code == "engine_panic", panic  # noqa: PT017  # it may also succeed
+        if left > 0:
+            break
+        try:
+            db.execute("CREATE TABLE u (id INTEGER)")
+        except EngineError as error:
+            assert (error.code, "PoisonError" in str(error)) == ("engine_panic", True), error  # noqa: PT017
+            poisoned += 1
+            db.execute("CREATE TABLE u (id INTEGER)")
+            with pytest.raises(EngineError) as lost:
+                db.ask(protocol.commit(transaction))
+            assert lost.value.code == "lost"
+        else:
+            db.ask(protocol.rollback(transaction))
+        db.execute("INSERT INTO t VALUES (3)", connection=other)
+        assert db.query("SELECT id FROM t ORDER BY id") == [(1,), (3,)]
+        db.close()
+        db = Database(disk)
+        assert db.query("SELECT id FROM t ORDER BY id") == [(1,), (3,)]
+        db.discard()
+    else:
+        pytest.fail("the engine asks for the time again and again")
+    assert poisoned
 
 
 # The tests above could fail:

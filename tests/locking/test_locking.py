@@ -57,7 +57,7 @@ async def test_the_native_engine_is_kept_out_and_keeps_out(folder: Path) -> None
             stoolap.Database.open(f"file://{folder}")
         await db.execute("CREATE TABLE t (a INTEGER)")
     native = stoolap.Database.open(f"file://{folder}")
-    with pytest.raises(aiostoolap.DatabaseLockedError, match=rf"is open in .* \({os.getpid()}\)$"):
+    with pytest.raises(aiostoolap.DatabaseLockedError, match=rf"is open in .* \({os.getpid()}\)"):
         await aiostoolap.connect(folder)
     assert native.query_raw("SELECT COUNT(*) FROM t")["rows"] == [[0]]
     native.close()
