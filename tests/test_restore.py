@@ -9,7 +9,6 @@ import pytest
 
 import aiostoolap
 
-
 PAIRS = "SELECT x.a FROM t x CROSS JOIN t y"
 """More rows than come at once."""
 

@@ -374,7 +374,6 @@ impl Engine {
             ("live_bytes", guard::live_bytes()),
             ("memory_limit", guard::memory_limit()),
             ("databases", databases.len()),
-            ("lost_databases", databases.iter().filter(|database| database.is_lost()).count()),
             ("connections", session.count(connections)),
             ("transactions", session.count(transactions)),
             ("statements", session.count(|object| matches!(object, Object::Statement(_)))),
