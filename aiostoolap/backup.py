@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from aiostoolap.directory import is_plain, sync, sync_tree
+from aiostoolap.directory import RESTORING, is_plain, sync, sync_tree
 from aiostoolap.errors import InterfaceError, OperationalError
 
 __all__: list[str] = []
@@ -84,7 +84,9 @@ class Backup:
         shutil.rmtree(self._partial, ignore_errors=True)
 
     def _files(self) -> Iterator[Path]:
-        for folder, _, names in os.walk(self._source):
+        for folder, folders, names in os.walk(self._source):
+            if Path(folder) == self._source:
+                folders[:] = [name for name in folders if name not in RESTORING]
             # What is no plain file is not the engine's; a link might lead anywhere.
             yield from filter(is_plain, (Path(folder, name) for name in names if name != "db.lock"))
 

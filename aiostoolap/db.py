@@ -244,7 +244,7 @@ class DB(Session):
             raise
 
     async def restore(self, timestamp: str | None = None) -> str:
-        """Replaces the database's content by that of a snapshot.
+        """Replaces the database's content by that of a snapshot: all of it, or nothing. Open cursors are lost.
 
         Args:
             timestamp: the snapshot's, as "YYYYMMDD-HHMMSS.fff"; None for the latest.
@@ -253,7 +253,9 @@ class DB(Session):
             What the engine says of what it restored.
 
         Raises:
-            OperationalError: there is no such snapshot, a transaction is open, or a step of it failed.
+            OperationalError: there is no such snapshot, a transaction is open, or a step of it failed. If the database
+                "cannot be opened again" yet, it has the snapshot's content once it can.
+            CorruptDatabaseError: the snapshot is damaged.
             ProgrammingError: the database is in memory.
             ClosedError: the connection is closed.
         """

@@ -10,8 +10,10 @@ from aiostoolap.errors import InterfaceError, OperationalError
 
 __all__: list[str] = []
 
-_PARTS = ("wal", "volumes", "snapshots")
-"""The directories that the engine makes in a database's."""
+RESTORING = (".restoring", ".restored")
+"""The directories that a restore makes in a database's, and removes: the second one takes the place of the others."""
+_PARTS = ("wal", "volumes", "snapshots", *RESTORING)
+"""The directories that the engine makes there."""
 
 # What a system lacks of these, it does not need: Windows has neither such links by default nor pipes among its files.
 _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)

@@ -148,7 +148,8 @@ class DatabaseLockedError(OperationalError):
 class CorruptDatabaseError(OperationalError):
     """Files of the database are missing or damaged, and rows with them: it is not opened, and nothing of it is removed.
 
-    Restore a backup. What the engine can repair, or has to leave out of its log, is a `RecoveryWarning` instead.
+    Or those of a snapshot are, which is not restored then. Restore a backup. What the engine can repair, or has to
+    leave out of its log, is a `RecoveryWarning` instead.
     """
 
 

@@ -215,7 +215,7 @@ class Maintenance:
             if self._logs.size() > _LEFT_LOG:
                 _ask(submit, "checkpoint")  # The file that the first one has left goes with this one.
             if not protocol.numbers(_run(submit, protocol.statistics()))["hot_rows"]:
-                # Else an open transaction has kept something out of it.
+                # Else an open transaction has kept something out of it. What is to be opened again is stored by that.
                 self._logs.store()
                 self._early_pause, self._next_early = _LOOK_EVERY, 0.0
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 import aiostoolap
 from aiostoolap import backup
+from aiostoolap.directory import RESTORING
 
 
 async def test_a_backup_is_consistent_while_writes_go_on(folder: Path, tmp_path: Path) -> None:
@@ -126,3 +128,20 @@ async def test_a_backup_that_is_cancelled_leaves_nothing(folder: Path, tmp_path:
             if (tmp_path / "copy").exists():
                 break  # It had come to its end.
         assert await db.query_value("SELECT COUNT(*) FROM t") == 10_000
+
+
+async def test_a_backup_takes_nothing_of_a_restore(folder: Path, tmp_path: Path) -> None:
+    """What it is in the midst of would take the place of the copy's own files."""
+    async with aiostoolap.connect(folder) as db:
+        await db.execute('CREATE TABLE ".restored" (a INTEGER)')
+        await db.execute('INSERT INTO ".restored" VALUES (1)')
+        for name in RESTORING:
+            part = folder / name / "wal" / "part.log"
+            part.parent.mkdir(parents=True)
+            part.touch()
+            os.utime(part, (0, 0))
+        await db.backup(tmp_path / "copy")
+        assert not list((tmp_path / "copy").glob(".rest*"))
+        shutil.rmtree(folder / ".restored")
+    async with aiostoolap.connect(tmp_path / "copy") as db:
+        assert await db.query_value('SELECT a FROM ".restored"') == 1

@@ -180,6 +180,19 @@ async def test_what_had_not_begun_runs_once(tmp_path: Path, trap: Trap) -> None:
         assert await db.query_value("SELECT COUNT(*) FROM t WHERE a < 0") == 300
 
 
+async def test_what_the_log_has_is_stored_when_it_is_read(tmp_path: Path, trap: Trap) -> None:
+    """So checkpoints may pass over a database that is still to be opened again, and call the logs stored."""
+    async with Engine(tmp_path, checkpoint_every=3600) as engine, await filled(engine, "file:///data/a") as db:
+        assert (await engine.stats()).hot_rows == 1_000
+        trap()
+        with pytest.raises(EngineLostError):
+            await engine.open("file:///data/b")
+        assert not list(tmp_path.glob("a/volumes/t/*.vol"))
+        assert await db.query_value(COUNT) == 1_000
+        assert list(tmp_path.glob("a/volumes/t/*.vol"))
+        assert (await engine.stats()).hot_rows == 0
+
+
 async def test_tasks_of_other_loops_hear_of_it(tmp_path: Path, trap: Trap) -> None:
     async with Engine(tmp_path) as engine, await filled(engine, "file:///data/a") as db:
 

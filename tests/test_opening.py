@@ -167,7 +167,8 @@ async def test_a_torn_end_of_the_log_swallows_no_later_commit(folder: Path, tmp_
         copy = tmp_path / f"cut{cut}"
         shutil.copytree(folder, copy)
         log(copy).write_bytes(content[:cut])
-        with pytest.warns(aiostoolap.RecoveryWarning, match="they were cut"):
+        told = rf"its last {cut - row} bytes, from byte {row} on, were cut; they are kept in .*{log(copy).name}.damaged"
+        with pytest.warns(aiostoolap.RecoveryWarning, match=told):
             db = await aiostoolap.connect(copy, options=LEAVE_LOG, checkpoint_every=None)
         assert await db.query("SELECT a FROM t ORDER BY a", into=int) == [0, 1, 2, 3]
         await db.execute("INSERT INTO t VALUES (100)")
@@ -207,10 +208,28 @@ async def test_a_commit_whose_record_is_damaged_is_none(folder: Path, tmp_path: 
         copy = tmp_path / f"flip{place}"
         shutil.copytree(folder, copy)
         log(copy).write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
-        with pytest.warns(aiostoolap.RecoveryWarning, match="they were cut"):
-            db = await aiostoolap.connect(copy)
+        damaged = log(copy).read_bytes()
+        with pytest.warns(aiostoolap.RecoveryWarning, match="were cut; they are kept in"):
+            db = await aiostoolap.connect(copy, options=LEAVE_LOG)
         assert await db.query("SELECT a FROM t ORDER BY a", into=int) == []
         await db.close()
+        (kept,) = (copy / "wal").glob("*.damaged")
+        assert log(copy).read_bytes() + kept.read_bytes() == damaged
+
+
+async def test_what_was_cut_from_the_log_is_kept_once(folder: Path) -> None:
+    async with opened(folder) as db:
+        await db.execute("CREATE TABLE t (a INTEGER PRIMARY KEY)")
+    for fate in ("are kept", "could not be kept"):
+        with log(folder).open("ab") as file:
+            file.write(fate.encode())
+        with pytest.warns(aiostoolap.RecoveryWarning, match=f"its last {len(fate)} bytes, .* they {fate} in"):
+            db = await aiostoolap.connect(folder, options=LEAVE_LOG)
+        await db.close()
+    (kept,) = (folder / "wal").glob("*.damaged")
+    assert kept.read_bytes() == b"are kept"
+    async with aiostoolap.connect(folder) as db:  # It is no part of the log.
+        assert await db.query("SHOW TABLES", into=str) == ["t"]
 
 
 async def test_no_moment_of_a_checkpoint_loses_a_row(

@@ -78,6 +78,11 @@ impl Connection {
         matches!(self.state, State::Ended)
     }
 
+    /// Whether a transaction is open here, in that database.
+    pub fn is_open_in(&self, database: &Rc<Database>) -> bool {
+        matches!(self.state, State::Open(_)) && Rc::ptr_eq(&self.database, database)
+    }
+
     pub fn is_transaction(&self) -> bool {
         self.parent.is_some()
     }

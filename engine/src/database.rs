@@ -16,7 +16,7 @@ use stoolap::storage::traits::Engine;
 use crate::errors::Failure;
 use crate::references::{Commits, Effect};
 use crate::sql::{Checked, Plan, Plans};
-use crate::{files, guard, names, references};
+use crate::{files, guard, names, references, restore};
 
 type Outcome<T> = Result<T, Failure>;
 
@@ -150,6 +150,10 @@ impl Database {
         executor.clear_semantic_cache();
     }
 
+    pub fn folder(&self) -> &Path {
+        Path::new(self.location.trim_start_matches("file://"))
+    }
+
     pub fn is_file(&self) -> bool {
         self.dsn.starts_with("file://")
     }
@@ -222,9 +226,14 @@ impl Database {
 
     fn lose_log(&self) {
         if self.is_file() {
-            self.log_failed.set(true);
-            self.lost.set(true);
+            self.give_up();
         }
+    }
+
+    /// What is in memory is no more what the files hold, and is not to be written to them.
+    pub fn give_up(&self) {
+        self.log_failed.set(true);
+        self.lost.set(true);
     }
 
     fn poison(&self) {
@@ -351,10 +360,12 @@ impl Opened {
     fn open(dsn: &str) -> Outcome<Self> {
         let left_behind = LEFT_BEHIND.load(Relaxed);
         let separator = if dsn.contains('?') { '&' } else { '?' };
+        let folder = location(dsn).strip_prefix("file://").map(Path::new);
+        folder.map_or(Ok(()), restore::finish)?;
         let inner = guard::uninterruptible(|| match dsn {
             "memory://" => stoolap::Database::open_in_memory(),
             _ => {
-                tell_of_lost_manifests(Path::new(location(dsn).trim_start_matches("file://")));
+                folder.inspect(|folder| tell_of_lost_manifests(folder));
                 match left_behind {
                     0 => stoolap::Database::open(dsn),
                     // An option that the crate does not know.
@@ -364,12 +375,7 @@ impl Opened {
         })??;
         if dsn.starts_with("file://") {
             refuse_lost_volumes(&inner)?;
-            if let Err(errno) = files::sync_all_directories() {
-                return Err(Failure::new(
-                    "io_error",
-                    format!("the database's directory: WASI error {errno}"),
-                ));
-            }
+            files::sync_all_directories()?;
         }
         inner.engine().defer_commits(true);
         stoolap::common::on_commit_point(guard::disarm);

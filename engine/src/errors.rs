@@ -34,6 +34,12 @@ impl From<Fault> for Failure {
     }
 }
 
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::new("io_error", format!("the database's directory: {error}"))
+    }
+}
+
 impl From<Error> for Failure {
     /// Every variant of the crate's error has a code. No wildcard: a new variant must not compile.
     fn from(error: Error) -> Self {

@@ -1,4 +1,5 @@
 //! fsync of directories: the WASI host has none, so ours is asked. And the files that COPY may read.
+use std::io;
 use std::path::{Component, Path};
 
 use crate::errors::Failure;
@@ -52,20 +53,21 @@ pub unsafe extern "C" fn __wrap_fsync(descriptor: i32) -> i32 {
     if result == 0 || std::io::Error::last_os_error().raw_os_error() != Some(EBADF) {
         return result;
     }
-    match sync_all_directories() {
-        Ok(()) => 0,
-        Err(errno) => {
+    match unsafe { sync_directories() } {
+        0 => 0,
+        errno => {
             unsafe { set_errno(errno) };
             -1
         }
     }
 }
 
-/// Makes the entries of all directories durable: the engine itself does not after it has made the first log file.
-pub fn sync_all_directories() -> Result<(), i32> {
+/// Makes the entries of all directories durable: the engine itself does not after it has made the first log file, or the
+/// last one of a snapshot.
+pub fn sync_all_directories() -> io::Result<()> {
     match unsafe { sync_directories() } {
         0 => Ok(()),
-        errno => Err(errno),
+        errno => Err(io::Error::from_raw_os_error(errno)),
     }
 }
 

@@ -116,6 +116,15 @@ pub fn end_request() -> String {
     printed()
 }
 
+/// Takes what was printed, and returns it if the engine has gone on where something failed. That it locks no files is no
+/// failure: the host does.
+pub fn printed_failure() -> Option<String> {
+    let printed = printed();
+    let tells = |line: &str| line.contains("Warning:") || line.contains("Critical:");
+    let told = printed.lines().any(|line| tells(line) && !line.contains("File locking not supported"));
+    told.then(|| printed.trim_end().to_owned())
+}
+
 /// Takes what the engine has printed since the last call.
 pub fn printed() -> String {
     let bytes = PRINTED.with(|printed| match printed.lock() {

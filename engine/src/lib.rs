@@ -3,7 +3,8 @@
 //! The host's side of it is described in docs/protocol.md. The files: `ring` (requests come and replies go), `guard`
 //! (stops, the memory limit and panics become errors), `wire` (MessagePack), `sql` (what a statement is before it runs),
 //! `names` (whether its columns are there), `references` (foreign keys between transactions), `database`, `connection`
-//! (transactions), `session` (handles), `requests` (what each request does), `errors` (stable codes), `files` (fsync).
+//! (transactions), `session` (handles), `requests` (what each request does), `restore` (of snapshots), `errors` (stable
+//! codes), `files` (fsync).
 #![feature(alloc_error_hook, core_intrinsics, internal_output_capture, link_llvm_intrinsics, thread_local)]
 #![allow(internal_features)] // Catching our own exception has no stable name.
 
@@ -15,6 +16,7 @@ mod guard;
 mod names;
 mod references;
 mod requests;
+mod restore;
 mod ring;
 mod session;
 mod sql;

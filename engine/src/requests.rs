@@ -10,6 +10,7 @@ use stoolap::{ExecutionContext, Executor, ParamVec};
 use crate::connection::Rows;
 use crate::database::Database;
 use crate::errors::Failure;
+use crate::files;
 use crate::guard::{self, Fault};
 use crate::session::{Cursor, Debtor, Object, Session, Statement};
 use crate::sql::{self, Kind, Placeholders, Plan, Wide};
@@ -341,6 +342,7 @@ impl Engine {
             let run = || maintain(&database, task, argument);
             let outcome = match task {
                 "analyze" => guard::interruptible(run),
+                "restore" => guard::uninterruptible(|| self.session.restore(&database, argument)),
                 _ => guard::uninterruptible(run),
             };
             said = outcome?.map_err(|failure| match failure.code {
@@ -349,9 +351,8 @@ impl Engine {
             })?;
         }
         // The engine says "completed" even where a step failed, and prints what failed.
-        let printed = guard::printed();
-        if printed.contains("Warning:") || printed.contains("Critical:") {
-            return Err(Failure::new("maintenance", printed.trim_end()));
+        if let Some(printed) = guard::printed_failure() {
+            return Err(Failure::new("maintenance", printed));
         }
         writer.text(&said);
         Ok(())
@@ -546,14 +547,13 @@ fn maintain(database: &Database, task: &str, argument: Option<&str>) -> Outcome<
     let engine = inner.engine();
     let said: EngineResult<String> = match task {
         "checkpoint" => command(database, "PRAGMA CHECKPOINT"),
-        "snapshot" => command(database, "PRAGMA SNAPSHOT"),
+        "snapshot" => {
+            let said = command(database, "PRAGMA SNAPSHOT");
+            files::sync_all_directories()?;
+            said
+        }
         "vacuum" => command(database, &on_table(database, "VACUUM", argument)?),
         "analyze" => command(database, &on_table(database, "ANALYZE", argument)?),
-        "restore" => {
-            let restored = database.inner().restore_snapshot(argument);
-            database.renew();
-            restored
-        }
         "cleanup" => {
             engine.cleanup_old_transactions(TRANSACTIONS_KEPT);
             engine.cleanup_deleted_rows(DELETED_ROWS_KEPT);

@@ -7,6 +7,7 @@ use crate::connection::{Connection, Rows};
 use crate::database::{Database, location};
 use crate::errors::Failure;
 use crate::guard;
+use crate::restore;
 use crate::sql::{self, Plan};
 use crate::wire::{Handle, Style};
 
@@ -117,9 +118,10 @@ impl Session {
                 "the prepared statement was lost when the engine failed; prepare it again",
             ),
             (Wanted::Statement, false) => Failure::new("closed", "the prepared statement is closed"),
-            (Wanted::Cursor, true) => {
-                Failure::new("lost", "the cursor was lost when the engine failed; run the query again")
-            }
+            (Wanted::Cursor, true) => Failure::new(
+                "lost",
+                "the cursor was lost when the engine failed, or by a restore; run the query again",
+            ),
             (Wanted::Cursor, false) => Failure::new("closed", "the cursor is closed"),
         }
     }
@@ -219,6 +221,23 @@ impl Session {
             }
         }
         database.reopen()
+    }
+
+    /// Puts a snapshot in the place of what a database holds, which ends its cursors. Returns what the engine says.
+    pub fn restore(&mut self, database: &Rc<Database>, timestamp: Option<&str>) -> Outcome<String> {
+        if !database.is_file() {
+            return Err(Failure::new("invalid_argument", "a database in memory has no snapshots"));
+        }
+        let is_open = |object: &Object| matches!(object, Object::Connection(c) if c.is_open_in(database));
+        if self.count(is_open) > 0 {
+            let message = "a transaction is open; nothing was restored: try again when it has ended";
+            return Err(Failure::new("table_in_use", message));
+        }
+        database.settle()?;
+        let said = restore::restore(database, timestamp)?;
+        database.give_up();
+        self.revive(database)?;
+        Ok(said)
     }
 
     pub fn put_cursor(&mut self, handle: Handle, cursor: Cursor) {

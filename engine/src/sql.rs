@@ -354,6 +354,10 @@ fn kind(statement: &Statement) -> Result<Kind, Failure> {
             let message = "MODIFY COLUMN is refused: the engine would not convert the rows that are there; add a column";
             return Err(Failure::new("not_supported", message));
         }
+        Statement::Pragma(pragma) if pragma.name.value.eq_ignore_ascii_case("restore") => {
+            let message = "PRAGMA RESTORE is refused: use restore(), which does all of it or nothing";
+            return Err(Failure::new("not_supported", message));
+        }
         Statement::Truncate(_)
         | Statement::DropTable(_)
         | Statement::AlterTable(_)

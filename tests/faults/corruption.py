@@ -161,14 +161,10 @@ def _restore(original: Original, db: Database) -> str:
     except EngineError as error:
         if (found := read(db)) != original.state:
             raise MismatchError(f"after a restore that failed: {difference(original.state, found)}") from error
-        if error.code != "maintenance":
-            raise
-        return "not restored"
+        return f"not restored, {_typed(error)}"
     found = read(db)
-    if original.snapshot is not None and original.snapshot.items() < found.items():
-        return "restored, with tables that were dropped"  # The list of its tables cannot be read, so all are restored.
-    if original.snapshot is not None and found != original.snapshot and not db.warnings:
-        raise MismatchError(f"restored: {difference(original.snapshot, found)}")
+    if original.snapshot is None or found != original.snapshot:
+        raise MismatchError(f"restored: {difference(original.snapshot or {}, found)}")
     return "restored"
 
 

@@ -60,6 +60,10 @@ class Failing(Observer):
             return max(1, size // 2)
         return size
 
+    def fail_at(self, k: int) -> None:
+        """Begins anew: the k-th call from now on fails."""
+        self._k, self.count, self.hit = k, 0, None
+
     def release(self) -> None:
         """There is space again."""
         self._lasts = False
