@@ -12,7 +12,7 @@ from aiostoolap.core import protocol
 from tests.faults import corruption, crashes, failures
 from tests.faults.database import Database, EngineError
 from tests.faults.disk import Disk, Survival
-from tests.faults.model import MismatchError, read
+from tests.faults.model import MismatchError
 from tests.faults.wasi import CHANGES, IO, Observer, SimulatedRuntime
 from tests.faults.workload import Workload
 
