@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from aiostoolap.directory import is_plain, sync
+from aiostoolap.directory import is_plain, sync, sync_tree
 from aiostoolap.errors import InterfaceError, OperationalError
 
 __all__: list[str] = []
@@ -75,7 +75,7 @@ class Backup:
             for file in there:
                 if self._copied.get(file) != _version(file):
                     self._copy(file)
-            _sync(self._partial)
+            sync_tree(self._partial, files=True)
             self._partial.rename(self._target)
             sync(self._target.parent)
 
@@ -109,10 +109,3 @@ def _version(file: Path) -> _Version:
     """What differs when a file is changed or replaced."""
     status = file.stat()
     return status.st_ino, status.st_size, status.st_mtime_ns
-
-
-def _sync(folder: Path) -> None:
-    for path, _, names in os.walk(folder):
-        for name in names:
-            sync(Path(path, name))
-        sync(Path(path))

@@ -130,3 +130,23 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_tree(folder: Path, *, files: bool) -> None:
+    """Makes the entries of a directory and of all below it durable.
+
+    Args:
+        folder: the directory.
+        files: what is in the files, too.
+
+    Raises:
+        OSError: one of them cannot be.
+    """
+    for path, _, names in os.walk(folder, onerror=_raise):
+        for name in names if files else ():
+            sync(Path(path, name))
+        sync(Path(path))
+
+
+def _raise(error: OSError) -> None:
+    raise error

@@ -99,12 +99,12 @@ async def test_backups_that_cannot_be(folder: Path, tmp_path: Path) -> None:
 
 
 async def test_a_backup_that_fails_at_the_end(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(descriptor: int) -> None:
+    def fail(path: Path, *, files: bool) -> None:
         raise OSError(28, os.strerror(28))
 
     async with aiostoolap.connect(folder) as db:
         await db.execute("CREATE TABLE t (a INTEGER)")
-        monkeypatch.setattr(backup, "sync", fail)
+        monkeypatch.setattr(backup, "sync_tree", fail)
         with pytest.raises(aiostoolap.OperationalError, match="No space left"):
             await db.backup(tmp_path / "copy")
         assert await db.execute("INSERT INTO t VALUES (1)") == 1

@@ -16,6 +16,7 @@ PACKAGE = Path(aiostoolap.__file__).parent
 # Each module may import those that stand before it.
 ORDER = [
     "errors",
+    "directory",
     "core.protocol",
     "core.inheritance",
     "core.ring",
@@ -36,7 +37,6 @@ ORDER = [
     "values",
     "sql",
     "dsn",
-    "directory",
     "stamp",
     "locks",
     "logs",

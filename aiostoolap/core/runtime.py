@@ -13,7 +13,6 @@ import hashlib
 import json
 import logging
 import os
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ import wasmtime
 from wasmtime import _ffi as ffi
 
 from aiostoolap.core import cache, protocol, ring
+from aiostoolap.directory import sync_tree
 from aiostoolap.errors import EngineLostError, InterfaceError, MemoryLimitError
 
 BUNDLED = Path(__file__).parent.parent / "stoolap.wasm"
@@ -163,15 +163,9 @@ class Runtime:
         Returns:
             0, or the errno of the first failure.
         """
-        if self._root is None or sys.platform == "win32":
-            return 0  # Windows has no such call: directories are journaled.
         try:
-            for folder, _, _ in os.walk(self._root, onerror=_raise):
-                descriptor = os.open(folder, os.O_RDONLY)
-                try:
-                    os.fsync(descriptor)
-                finally:
-                    os.close(descriptor)
+            if self._root is not None:
+                sync_tree(self._root, files=False)
         except OSError as error:
             return error.errno or errno.EIO
         return 0
@@ -257,10 +251,6 @@ def _wasi(root: Path | None, imports: Path | None) -> wasmtime.WasiConfig:
     if imports is not None:
         wasi.preopen_dir(str(imports), GUEST_IMPORTS, fs_mutable=False)
     return wasi
-
-
-def _raise(error: OSError) -> None:
-    raise error
 
 
 # WASI numbers its errors by the alphabet.
