@@ -8,7 +8,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -167,7 +167,7 @@ class Engine:
         if executor is None:
             # Nothing of it refers to the engine, which can so be collected, and warn, while its thread runs.
             limit = min(self._memory_limit, 2**32 - 1)
-            start = functools.partial(_start_runtime, self._wasm, self._root, self._imports, limit)
+            start = functools.partial(_start_runtime, self._wasm, self._root, self._imports, limit, self._locks.modes)
             executor = Executor(start, Pace(self._latency), self._maintenance, _print, self._locks.release_all)
             self._executor = executor
         self._starters += 1
@@ -242,11 +242,13 @@ class Engine:
         return db
 
 
-def _start_runtime(wasm: Path | None, root: Path | None, imports: Path | None, memory_limit: int) -> Runtime:
+def _start_runtime(
+    wasm: Path | None, root: Path | None, imports: Path | None, memory_limit: int, folders: Callable[[], Iterable[Path]]
+) -> Runtime:
     # Imported here, on the thread: wasmtime takes longer to import than all the rest.
     from aiostoolap.core.runtime import Runtime
 
-    return Runtime(wasm, root, imports, memory_limit)
+    return Runtime(wasm, root, imports, memory_limit, folders)
 
 
 def _print(text: str) -> None:

@@ -36,8 +36,8 @@ POINTS = ("queued", "running", "result on its way", "in __aexit__")
 CLIENTS = 6
 ROWS = 300
 """So many rows are two requests of `execute_many`."""
-STALL = 60.0
-"""Seconds after which a call counts as lost."""
+STALL = 600.0
+"""Seconds after which a call counts as lost: more than a machine, or its tests, are made to stand still."""
 
 
 @dataclass

@@ -28,8 +28,8 @@ from aiostoolap.core.ring import Ring
 from aiostoolap.core.runtime import Runtime
 from aiostoolap.core.watch import Watch
 
-STALL = 60.0
-"""Seconds after which a call counts as lost."""
+STALL = 600.0
+"""Seconds after which a call counts as lost: more than a machine, or its tests, are made to stand still."""
 LONG = "SELECT COUNT(*) FROM numbers a, numbers b WHERE a.n < b.n"
 
 

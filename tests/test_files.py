@@ -7,6 +7,7 @@ import errno
 import fcntl
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 import aiostoolap
-from aiostoolap import Engine, maintenance
+from aiostoolap import Engine, directory, maintenance
 from aiostoolap.core.runtime import Runtime
 
 WRITER = """
@@ -245,6 +246,29 @@ async def test_directories_that_cannot_be_synced(folder: Path, monkeypatch: pyte
     monkeypatch.setattr(Runtime, "sync_directories", broken)
     with pytest.raises(aiostoolap.OperationalError, match="os error 29"):
         await aiostoolap.connect(folder)
+
+
+async def test_only_directories_of_open_databases_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: set[Path] = set()
+    sync = directory.sync
+
+    def noted(path: Path) -> None:
+        synced.add(path)
+        sync(path)
+
+    async with Engine(tmp_path, checkpoint_every=None) as engine:
+        async with await engine.open("file:///data/closed") as db:
+            await fill(db)
+        async with await engine.open("file:///data/open") as db, await engine.open("file:///data/removed"):
+            shutil.rmtree(tmp_path / "removed")
+            await fill(db)
+            monkeypatch.setattr(directory, "sync", noted)
+            await db.checkpoint()
+            monkeypatch.undo()
+    parts = ("", "wal", "volumes", "volumes/t")
+    assert synced == {tmp_path / "open" / part for part in parts}
+    async with aiostoolap.connect(tmp_path / "open") as db:
+        assert await db.query_value("SELECT COUNT(*) FROM t") == 1_000
 
 
 async def test_vacuum(folder: Path) -> None:

@@ -9,6 +9,7 @@ import ctypes
 import errno
 import logging
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import wasmtime
@@ -42,6 +43,7 @@ class Runtime:
         root: the host directory that the instance sees as /data; None for none.
         imports: the host directory that it sees as /import, and can only read; None for none.
         memory_limit: bytes that it may allocate.
+        folders: says which directories it has databases open in.
 
     Raises:
         InterfaceError: the module is not one that this version of the package can use, or this process is a fork of one
@@ -54,6 +56,7 @@ class Runtime:
         root: Path | None = None,
         imports: Path | None = None,
         memory_limit: int = _ADDRESSES - 1,
+        folders: Callable[[], Iterable[Path]] = tuple,
     ) -> None:
         global _has_run
         if _is_orphaned:
@@ -64,6 +67,7 @@ class Runtime:
         compiled = modules.load(wasm or modules.BUNDLED)
         _has_run = True
         self._root = root
+        self._folders = folders
         self._store = wasmtime.Store(compiled.engine)
         self._imports = imports
         linker = wasmtime.Linker(compiled.engine)
@@ -150,14 +154,15 @@ class Runtime:
         self._store.close()
 
     def sync_directories(self) -> int:
-        """Makes the entries of all directories below the root durable.
+        """Makes the entries of all directories of the open databases durable.
 
         Returns:
             0, or the errno of the first failure.
         """
         try:
-            if self._root is not None:
-                sync_tree(self._root, files=False)
+            for folder in self._folders():
+                if folder.exists():  # One that somebody has removed does not keep the others from their work.
+                    sync_tree(folder, files=False)
         except OSError as error:
             return error.errno or errno.EIO
         return 0
