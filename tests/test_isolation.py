@@ -215,3 +215,26 @@ async def test_a_transaction_changes_rows_in_files_again_and_again(folder: Path)
             assert await tx.execute("DELETE FROM t WHERE value = 8") == 1
             assert await tx.execute("UPDATE t SET value = value * 10") == 2
         assert await db.query("SELECT id, value FROM t ORDER BY id", into=tuple) == [(1, 20), (3, 110)]
+
+
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_the_end_of_a_large_transaction_frees_its_own_rows_alone(folder: Path, end: str, sealed: bool) -> None:
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER)")
+        await db.execute_many("INSERT INTO t VALUES ($1, 0)", ((n,) for n in range(5_000)))
+        if sealed:
+            await db.checkpoint()
+        one, two = await db.begin(), await db.begin()
+        assert await one.execute("UPDATE t SET value = 1 WHERE id < 2500") == 2_500
+        assert await two.execute("UPDATE t SET value = 2 WHERE id >= 2500") == 2_500
+        await (one.commit() if end == "commit" else one.rollback())
+        assert await db.execute("UPDATE t SET value = value + 4 WHERE id < 2500") == 2_500
+        with pytest.raises(TransactionConflictError):
+            await db.execute("UPDATE t SET value = 9 WHERE id = 4999")
+        with pytest.raises(TransactionConflictError):
+            await db.execute("UPDATE t SET value = 9")
+        await two.commit()
+        assert await db.execute("UPDATE t SET value = value + 8 WHERE id >= 2500") == 2_500
+        left = [(5 if end == "commit" else 4, 2_500), (10, 2_500)]
+        assert await db.query("SELECT value, COUNT(*) FROM t GROUP BY value ORDER BY value", into=tuple) == left

@@ -134,7 +134,7 @@ impl Connection {
                         Err(Fault::Stopped.into())
                     }
                     (Some(open), Ok(value)) => {
-                        open.finish(&database, true)?;
+                        guard::stoppable_commit(|| open.finish(&database, true))?;
                         Ok(value)
                     }
                     (open, result) => {

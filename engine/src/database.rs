@@ -373,6 +373,7 @@ impl Opened {
         }
         inner.engine().defer_commits(true);
         stoolap::common::on_commit_point(guard::disarm);
+        stoolap::common::on_stop_asked(guard::commit_stops);
         let executor = Rc::new(Executor::new(inner.engine().clone()));
         guard::uninterruptible(|| make_lazy_values(&executor))?;
         Ok(Self { inner: Rc::new(inner), executor })

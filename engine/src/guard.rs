@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
+use stoolap::common::drop_remains as drop_piece;
+
 static NEVER: AtomicU32 = AtomicU32::new(0);
 /// Where the host writes the number of the running request, if that is to stop.
 static STOP: AtomicPtr<u32> = AtomicPtr::new(NEVER.as_ptr());
@@ -20,6 +22,7 @@ static ARMED: AtomicBool = AtomicBool::new(false);
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
 static REFUSED: AtomicU8 = AtomicU8::new(0);
+static COMMIT_STOPS: AtomicBool = AtomicBool::new(false);
 
 const STOPPED: u8 = 1;
 const OVER_LIMIT: u8 = 2;
@@ -140,6 +143,32 @@ pub fn disarm() {
     ARMED.store(false, Relaxed);
 }
 
+/// Whether the commit that runs is to stop, as long as it has changed nothing.
+pub fn commit_stops() -> bool {
+    COMMIT_STOPS.load(Relaxed) && stop_asked()
+}
+
+/// Runs a commit that may be stopped.
+pub fn stoppable_commit<R>(commit: impl FnOnce() -> R) -> R {
+    COMMIT_STOPS.store(true, Relaxed);
+    let result = commit();
+    COMMIT_STOPS.store(false, Relaxed);
+    result
+}
+
+/// How many of the values that statements have left are dropped at a time: it takes less than a millisecond.
+const PIECE: usize = 1_000;
+
+/// Drops some of what statements have left; false if that is nothing.
+pub fn drop_remains() -> bool {
+    drop_piece(PIECE)
+}
+
+/// Drops all of it, where the memory may be wanted.
+pub fn make_room() {
+    while live_bytes() > memory_limit() / 2 && drop_piece(usize::MAX) {}
+}
+
 pub fn set_memory_limit(bytes: usize) {
     LIMIT.store(bytes, Relaxed);
 }
@@ -157,6 +186,7 @@ pub fn interruptible<R>(call: impl FnOnce() -> R) -> Result<R, Fault> {
     if stop_asked() {
         return Err(Fault::Stopped);
     }
+    make_room();
     caught_panic(|| {
         ARMED.store(true, Relaxed);
         let result = catch_refusal(call);

@@ -64,6 +64,7 @@ const ALWAYS_FITS: usize = 1 << 16;
 pub extern "C" fn input(capacity: usize) -> *mut u8 {
     with_instance(|instance| {
         instance.input = Vec::new();
+        guard::make_room();
         let fits =
             capacity <= ALWAYS_FITS || guard::live_bytes().saturating_add(capacity) <= guard::memory_limit();
         if !fits || instance.input.try_reserve_exact(capacity).is_err() {

@@ -219,6 +219,12 @@ impl Ring {
                 if read(word!(progress.awaited)) > 0 {
                     return Left::Busy;
                 }
+                if load(word!(orders.leave)) == 0 && guard::drop_remains() {
+                    match deadline.is_some_and(|at| Instant::now() > at) {
+                        true => return Left::Busy,
+                        false => continue,
+                    }
+                }
                 if read(word!(orders.follow)) == 0 {
                     return Left::Idle;
                 }
