@@ -1,4 +1,5 @@
 //! What each request does. The numbers, arguments and answers are those of docs/protocol.md.
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -462,7 +463,7 @@ impl Limits {
 }
 
 /// The names of a result's columns.
-fn names(rows: &Rows) -> impl ExactSizeIterator<Item = &str> {
+fn names(rows: &Rows) -> impl ExactSizeIterator<Item = Cow<'_, str>> {
     rows.columns().iter().map(|name| sql::column_name(name))
 }
 

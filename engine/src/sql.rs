@@ -1,5 +1,6 @@
 //! What a statement is, known before it runs: how many statements a text holds, what kind each is, which parameters it
 //! takes, and whether it nests too deeply for the stack.
+use std::borrow::Cow;
 use std::cell::{OnceCell, RefCell};
 use std::num::NonZeroUsize;
 use std::rc::Rc;
@@ -312,9 +313,34 @@ fn tell_apart(select: &mut SelectStatement) {
     }
 }
 
+/// What patch 64 puts around the argument of an aggregate, in letters that no other name of a function has.
+const APART: &str = "cOALESCE(";
+
 /// The name of a column of a result, as the statement has it.
-pub fn column_name(name: &str) -> &str {
-    name.split(NUMBER).next().unwrap_or(name)
+pub fn column_name(name: &str) -> Cow<'_, str> {
+    let mut name = Cow::from(name.split(NUMBER).next().unwrap_or(name));
+    while let Some(start) = name.find(APART) {
+        let Some(end) = closing(&name, start + APART.len()) else { break };
+        let argument = &name[start + APART.len()..end];
+        let argument = if argument == "'*'" { "*" } else { argument };
+        name = format!("{}{argument}{}", &name[..start], &name[end + 1..]).into();
+    }
+    name
+}
+
+/// The place of the parenthesis that closes the one before `start`.
+fn closing(text: &str, start: usize) -> Option<usize> {
+    let (mut depth, mut quoted) = (0, false);
+    let end = text[start..].find(|character| {
+        match character {
+            '\'' => quoted = !quoted,
+            '(' if !quoted => depth += 1,
+            ')' if !quoted => depth -= 1,
+            _ => {}
+        }
+        depth < 0
+    });
+    end.map(|end| start + end)
 }
 
 /// The engine would take what stands before it for the whole text.

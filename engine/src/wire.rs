@@ -226,10 +226,10 @@ pub struct Style {
 }
 
 /// The names of columns as the keys of maps, written.
-pub fn keys<'a>(columns: impl Iterator<Item = &'a str>) -> Vec<Vec<u8>> {
-    let written = |name: &str| {
+pub fn keys<T: AsRef<str>>(columns: impl Iterator<Item = T>) -> Vec<Vec<u8>> {
+    let written = |name: T| {
         let mut key = Vec::new();
-        Writer::new(&mut key).text(name);
+        Writer::new(&mut key).text(name.as_ref());
         key
     };
     columns.map(written).collect()
@@ -288,9 +288,9 @@ impl<'a> Writer<'a> {
         encode::write_map_len(&mut self.out, length as u32).expect(INFALLIBLE);
     }
 
-    pub fn texts<'t>(&mut self, texts: impl ExactSizeIterator<Item = &'t str>) {
+    pub fn texts<T: AsRef<str>>(&mut self, texts: impl ExactSizeIterator<Item = T>) {
         self.array(texts.len());
-        texts.for_each(|text| self.text(text));
+        texts.for_each(|text| self.text(text.as_ref()));
     }
 
     pub fn open_array(&mut self) -> Opened {

@@ -1,0 +1,125 @@
+"""Aggregates that differ in anything have values of their own, and sums of integers are integers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import aiostoolap
+from aiostoolap import DB
+
+SETUP = """
+    CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT, c BOOLEAN, d FLOAT);
+    INSERT INTO t VALUES (1, 10, 'x', TRUE, 0.5), (2, 20, 'Y', TRUE, 2.5);
+    INSERT INTO t VALUES (3, 20, 'y', FALSE, 4.0), (4, NULL, 'z', NULL, 1)
+"""
+
+APART = [
+    ("SUM(CASE WHEN b = 'x' THEN 1 END), SUM(CASE WHEN b = 'X' THEN 1 END)", (1, None)),
+    ("SUM(CASE WHEN b = 'X' THEN 1 END) AS p, SUM(CASE WHEN b = 'x' THEN 1 END) AS q", (None, 1)),
+    ("MIN('a'), MIN('A'), MIN('a') || MIN('A')", ("a", "A", "aA")),
+    ("SUM(a), SUM(DISTINCT a)", (50, 30)),
+    ("SUM(a) + 1, SUM(DISTINCT a) + 1, SUM(a) + 2", (51, 31, 52)),
+    ("COUNT(a) * 10, COUNT(DISTINCT a) * 10", (30, 20)),
+    ("COUNT(*), COUNT(*) FILTER (WHERE a > 10), COUNT(*) FILTER (WHERE a > 90)", (4, 2, 0)),
+    ("COUNT(*) FILTER (WHERE a > 10) * 10, COUNT(*) * 10", (20, 40)),
+    ("SUM(a) FILTER (WHERE b = 'Y') + 1, SUM(a) FILTER (WHERE b = 'y') + 2", (21, 22)),
+    ("STRING_AGG(b, ','), STRING_AGG(b, ';')", ("x,Y,y,z", "x;Y;y;z")),
+    ("STRING_AGG(b, 'x'), STRING_AGG(b, 'X')", ("xxYxyxz", "xXYXyXz")),
+    ("STRING_AGG(b, ',' ORDER BY id), STRING_AGG(b, ',' ORDER BY id DESC)", ("x,Y,y,z", "z,y,Y,x")),
+    ("COALESCE(STRING_AGG(b, ','), '-'), COALESCE(STRING_AGG(b, ';'), '-')", ("x,Y,y,z", "x;Y;y;z")),
+    ("SUM(a / 4), SUM(a / 4.0)", (12, 12.5)),
+    ("SUM(a), (SELECT SUM(DISTINCT a) FROM t)", (50, 30)),
+]
+
+
+@pytest.fixture
+async def filled(db: DB) -> DB:
+    await db.execute_script(SETUP)
+    return db
+
+
+@pytest.mark.parametrize(("columns", "expected"), APART)
+async def test_aggregates_are_told_apart(filled: DB, columns: str, expected: tuple[Any, ...]) -> None:
+    for source in ("t", "t GROUP BY a - a = 7", "(SELECT * FROM t) AS s"):
+        found = await filled.query(f"SELECT {columns} FROM {source} LIMIT 9", into=tuple)
+        if "GROUP BY" not in source:
+            assert found == [expected], source
+    await filled.execute(f"CREATE VIEW v AS SELECT {columns} FROM t")
+    if " AS p" in columns:
+        assert await filled.query("SELECT p, q FROM v", into=tuple) == [expected]
+
+
+async def test_aggregates_are_told_apart_in_all_clauses(filled: DB) -> None:
+    sql = """
+        SELECT a FROM t GROUP BY a
+        HAVING COUNT(*) FILTER (WHERE b = 'Y') < COUNT(*) FILTER (WHERE b <> 'Y')
+        ORDER BY COUNT(*) FILTER (WHERE b = 'y'), COUNT(*) FILTER (WHERE b = 'z')
+    """
+    assert await filled.query(sql, into=tuple) == [(10,), (None,)]
+    sql = "SELECT a, MAX(b || 'a'), MAX(b || 'A') FROM t GROUP BY a HAVING MAX(b || 'A') > MIN(b || 'A') ORDER BY a"
+    assert await filled.query(sql, into=tuple) == [(20, "ya", "yA")]
+    sql = "SELECT SUM(CASE WHEN b = $1 THEN 1 END), SUM(CASE WHEN b = $2 THEN 1 END) FROM t"
+    assert await filled.query_one(sql, ("X", "x"), into=tuple) == (None, 1)
+    sql = "SELECT MIN('a'), MIN('A') FROM t UNION ALL SELECT MIN('A'), MIN('a') FROM t"
+    assert await filled.query(sql, into=tuple) == [("a", "A"), ("A", "a")]
+
+
+async def test_what_tells_them_apart_is_not_seen(filled: DB) -> None:
+    sql = "SELECT MIN('a'), MIN('A)') || '(', COUNT(*) FILTER (WHERE a = 1), COUNT(*), COALESCE(MIN(b), 'q') FROM t"
+    columns = (await filled.query(sql)).columns
+    assert columns == ("MIN('a')", "MIN('A)') || '('", "COUNT(*)", "COUNT(*)", "COALESCE(...)")
+    columns = (await filled.query("SELECT a AS \"coalesce(a)\", MIN('A'), MIN('a') FROM t GROUP BY a")).columns
+    assert columns == ("coalesce(a)", "MIN('A')", "MIN('a')")
+
+
+GROUPED = [
+    "SELECT a, SUM(id) FROM t GROUP BY a",
+    "SELECT b, SUM(id) FROM t GROUP BY b",
+    "SELECT c, SUM(id) FROM t GROUP BY c",
+    "SELECT d, SUM(id) FROM t GROUP BY d",
+    "SELECT a, b, SUM(id) FROM t GROUP BY a, b",
+    "SELECT a, SUM(id), AVG(id) FROM t GROUP BY a HAVING SUM(id) > 0",
+    "SELECT b, SUM(id) FROM t WHERE id > 0 GROUP BY b",
+    "SELECT b, SUM(id) FROM (SELECT LOWER(b) AS b, id FROM t) AS s GROUP BY b",
+    "SELECT x.a, SUM(y.id) FROM t AS x JOIN t AS y ON x.id >= y.id GROUP BY x.a",
+    "SELECT a, SUM(id) FROM t GROUP BY a LIMIT 9",
+    "SELECT a, SUM(c) FROM t GROUP BY a",
+    "SELECT a, b, SUM(c) FROM t GROUP BY a, b",
+]
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize("indexed", [False, True])
+async def test_grouped_sums_of_integers_are_integers(folder: Path, sealed: bool, indexed: bool) -> None:
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute_script(SETUP)
+        if indexed:
+            await db.execute("CREATE INDEX t_a ON t(a)")
+            await db.execute("CREATE INDEX t_b ON t(b)")
+        if sealed:
+            await db.checkpoint()
+        for sql in GROUPED:
+            for row in await db.query(sql, into=tuple):
+                assert isinstance(row[-1 if "AVG" not in sql else 1], int) or row[-1] is None, (sql, row)
+        assert await db.query("SELECT a, b, SUM(c) FROM t WHERE c GROUP BY a, b ORDER BY a", into=tuple) == [
+            (10, "x", 1),
+            (20, "Y", 1),
+        ]
+        for sql in ("SELECT a, SUM(d) FROM t GROUP BY a ORDER BY a", "SELECT a, b, SUM(d) FROM t GROUP BY a, b"):
+            assert all(isinstance(row[-1], float) for row in await db.query(sql, into=tuple)), sql
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_grouped_sums_are_exact(folder: Path, sealed: bool) -> None:
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute("CREATE TABLE t (g INTEGER, h TEXT, v INTEGER)")
+        await db.execute_many("INSERT INTO t VALUES (1, 'h', $1)", [(2**53,), (1,), (1,), (1,)])
+        await db.execute_many("INSERT INTO t VALUES (2, 'i', $1)", [(2**62,), (2**62,)])
+        if sealed:
+            await db.checkpoint()
+        for columns in ("g", "h", "g, h"):
+            sql = f"SELECT SUM(v) FROM t GROUP BY {columns} ORDER BY 1"
+            assert await db.query(sql, into=tuple) == [(2**53 + 3,), (2.0**63,)]
