@@ -50,6 +50,10 @@ CONDITIONS = [
     "a = 10 AND ABS(a) = 10",
     "b = 'x' AND ABS(a) = NULL",
     "a = 10 OR LENGTH(b) = 1",
+    "(a, b) IN ((10, 'x'), (20, 'q'))",
+    "(a, b) IN ((10, 'q'), (NULL, 'Y'))",
+    "(a, b) NOT IN ((10, 'x'), (NULL, 'Y'), (NULL, NULL))",
+    "(id, a) NOT IN ((3, 7), (4, NULL))",
 ]
 FORMS = [
     "{}",
@@ -78,7 +82,7 @@ async def wrong(db: DB, judge: sqlite3.Connection, conditions: list[str], params
         for form in FORMS:
             where = form.format(condition)
             ours = await db.query(f"SELECT id FROM t WHERE {where} ORDER BY id", params, into=int)
-            sql = f"SELECT id FROM t WHERE {where.replace('$', '?')} ORDER BY id"
+            sql = f"SELECT id FROM t WHERE {where.replace('$', '?').replace('IN ((', 'IN (VALUES (')} ORDER BY id"
             theirs = [row[0] for row in judge.execute(sql, params)]
             if ours != theirs:
                 found.append((where, ours, theirs))

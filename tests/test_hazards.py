@@ -421,6 +421,36 @@ ANSWERS: list[tuple[str, list[Any]]] = [
     ("SELECT q.id FROM (SELECT id FROM c) AS q WHERE q.id IN (SELECT 1 + 1)", [(2,)]),
     ("SELECT q.id FROM (SELECT id FROM c) AS q WHERE q.id > 3 AND EXISTS (SELECT 1 FROM l)", [(4,)]),
     ("WITH q AS (SELECT id FROM c) SELECT id FROM q WHERE id = (SELECT MAX(id) FROM c)", [(4,)]),
+    # All parts of a statement count.
+    ("SELECT DISTINCT 1 FROM c UNION ALL SELECT 1 FROM c", [(1,)] * 5),
+    ("SELECT DISTINCT y / y FROM c WHERE y > 0 UNION ALL SELECT 9 ORDER BY 1 DESC LIMIT 2", [(9,), (1,)]),
+    ("WITH w AS (SELECT id AS x FROM c) SELECT DISTINCT 1 FROM w AS p CROSS JOIN w AS q", [(1,)]),
+    (
+        "WITH w AS (SELECT id AS x FROM c) SELECT p.x FROM w AS p JOIN w AS q ON p.x = q.x ORDER BY p.x LIMIT 2",
+        [(1,), (2,)],
+    ),
+    (
+        "WITH w AS (SELECT id AS x FROM c) SELECT p.x FROM w AS p JOIN w AS q ON p.x = q.x WHERE p.x > 1"
+        " ORDER BY p.x DESC LIMIT 1 OFFSET 1",
+        [(3,)],
+    ),
+    (
+        "WITH w AS (SELECT id AS x FROM c) SELECT p.x FROM w AS p JOIN w AS q ON p.x = q.x WHERE p.x = 2"
+        " UNION ALL SELECT x FROM w WHERE x = 3",
+        [(2,), (3,)],
+    ),
+    (
+        "WITH w AS (SELECT id AS x FROM c)"
+        " SELECT p.x, SUM(q.x) OVER (ORDER BY p.x) FROM w AS p JOIN w AS q ON p.x = q.x ORDER BY p.x DESC LIMIT 1",
+        [(4, 10)],
+    ),
+    ("SELECT COUNT(*), MAX(c.id) FROM c JOIN l ON c.id = l.o WHERE FALSE", [(0, None)]),
+    ("SELECT c.id, COUNT(*) FROM c JOIN l ON c.id = l.o WHERE 1 = 0 GROUP BY c.id", []),
+    # Subqueries in columns.
+    ("SELECT EXISTS (SELECT 1 FROM l WHERE l.o = c.id), id FROM c WHERE id > 2", [(True, 3), (False, 4)]),
+    ("SELECT NOT EXISTS (SELECT 1 FROM l WHERE o = 1), id FROM c LIMIT 1", [(False, 1)]),
+    ("SELECT CASE WHEN EXISTS (SELECT 1 FROM l WHERE l.o = c.id) THEN 'k' END FROM c WHERE id > 2", [("k",), (None,)]),
+    ("SELECT id > ALL (SELECT o FROM l), 2 = ANY (SELECT o FROM l) FROM c WHERE id > 2", [(False, True), (True, True)]),
     # What the parser did not know.
     ("SELECT COUNT(ALL y), COUNT(*) FROM c", [(3, 4)]),
 ]
@@ -571,7 +601,7 @@ async def test_rows_without_a_counterpart_in_a_transaction(db: DB) -> None:
 
 @pytest.mark.parametrize("sealed", [False, True])
 async def test_sums_are_exact(folder: Path, sealed: bool) -> None:
-    """Those without GROUP BY, that is; docs/explanation/limits.md names the others."""
+    """Those with GROUP BY are in test_aggregates.py."""
     async with aiostoolap.connect(folder, checkpoint_every=None) as db:
         await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v INTEGER)")
         await db.execute("INSERT INTO t VALUES (1, 9007199254740992), (2, 1), (3, 1), (4, 1)")

@@ -85,6 +85,12 @@ GUARDS = (
     Guard("alterations", "the engine would lose a constraint or an index (patch 44)", "not_supported", "is refused"),
     Guard("primary keys", "the engine would drop it (patch 44)", "primary_key_drop"),
     Guard("defaults", "the engine would take it for NULL (patch 45)", "type_conversion", "for column 'DEFAULT'"),
+    Guard(
+        "subqueries",
+        "the engine would take what it does not evaluate for false, or NULL (patch 69)",
+        "not_supported",
+        "a subquery in this place",
+    ),
     Guard("stray COMMIT", "the engine would say nothing", "no_transaction"),
     Guard("BEGIN within a transaction", "the engine would say nothing", "transaction_active"),
 )
@@ -169,7 +175,7 @@ RULES = (
 
 
 UNKNOWN = re.compile(
-    r"\bWHERE\b.*(\b(UPPER|LOWER|TRIM|LENGTH|ABS|COALESCE|NULLIF|SUBSTR|REPLACE|ROUND|SIGN|CONCAT\w*|LEFT|REVERSE)\("
+    r"\bWHERE\b.*(\b(UPPER|LOWER|TRIM|LENGTH|ABS|COALESCE|NULLIF|SUBSTR|REPLACE|ROUND|SIGN|CONCAT\w*|LEFT|REVERSE|EXTRACT|JSON_\w+)\("
     r"|\b(NOT|OR)\b.*\b(LIKE|ILIKE|IN)\b)",
     re.S,
 )
@@ -185,6 +191,15 @@ def _same_but_signs(ours: Outcome, native: Outcome) -> bool:
     if native.code or ours.columns != native.columns or same_rows(ours.rows, native.rows, ordered=False):
         return False
     return same_rows(rows[0], rows[1], ordered=False)
+
+
+def _same_numbers(ours: Outcome, native: Outcome, *, ordered: bool) -> bool:
+    """Whether the rows differ by the types of their numbers alone."""
+    rows = [
+        tuple(tuple(float(item) if isinstance(item, int) else item for item in row) for row in outcome.rows)
+        for outcome in (ours, native)
+    ]
+    return ours.columns == native.columns and same_rows(rows[0], rows[1], ordered=ordered)
 
 
 def _same_texts(ours: Outcome, native: Outcome) -> bool:
@@ -303,6 +318,42 @@ BETTER = (
         "patch 26: negative FLOATs keep their sign in views, defaults and checks",
         lambda step, ours, native: (
             not ours.code and (bool(re.search(r"-\d+\.\d", step.sql)) or _same_but_signs(ours, native))
+        ),
+    ),
+    Rule(
+        "aggregates told apart",
+        "patch 64: aggregates that differ by anything have values of their own",
+        lambda step, ours, native: (
+            not (ours.code or native.code) and bool(re.search(r"\b(\w+)\(.*\b\1\(", step.sql, re.I | re.S))
+        ),
+    ),
+    Rule(
+        "rows in lists",
+        "patch 66: IN over rows in three-valued logic",
+        lambda step, ours, native: not (ours.code or native.code) and bool(re.search(r"IN \(\(", step.sql)),
+    ),
+    Rule(
+        "grouped sums",
+        "patch 67: sums of integers are integers also with GROUP BY, and exact",
+        lambda step, ours, native: (
+            bool(re.search(r"\bSUM\(", step.sql, re.I)) and _same_numbers(ours, native, ordered=step.ordered)
+        ),
+    ),
+    Rule(
+        "whole statements",
+        "patch 68: the DISTINCT of a part of UNION ALL, joins of a CTE with itself, aggregates over no rows",
+        lambda step, ours, native: (
+            not (ours.code or native.code)
+            and bool(re.search(r"DISTINCT .* UNION ALL|^WITH .* JOIN|JOIN .* WHERE FALSE", step.sql, re.S))
+        ),
+    ),
+    Rule(
+        "EXISTS in columns",
+        "patch 69: EXISTS, ALL and ANY in columns of a result are evaluated",
+        lambda step, ours, native: (
+            ours.code in ("", "type_conversion")
+            and not native.code
+            and bool(re.search(r"SELECT .*\b(EXISTS|ALL|ANY) ?\(SELECT .* FROM", step.sql, re.S))
         ),
     ),
     Rule(
