@@ -74,6 +74,12 @@ def settings(
     return Settings(timeout, timestamps == "nanoseconds", _decoders(json == "text"), observer)
 
 
+def _checked(timeout: float) -> float:
+    if is_time(timeout) and timeout > 0:
+        return timeout
+    raise InterfaceError(f"timeout is a number of seconds above 0, or None for the engine's, not {timeout!r}")
+
+
 @functools.cache
 def _decoders(raw_json: bool) -> RowDecoders:
     return RowDecoders(raw_json, Vector.from_little_endian)
@@ -102,11 +108,11 @@ class Verbs:
     ) -> Coroutine[Any, Any, bytes]:
         """Submits a statement. One call for all of it: this is what each query costs."""
         settings = self._settings
-        running = self._caller.submit(request, settings.timeout if timeout is None else timeout)
+        running = self._caller.submit(request, settings.timeout if timeout is None else _checked(timeout))
         return running if settings.observer is None else settings.observer.watch(self._sql(target), running)
 
     def _limit(self, timeout: float | None) -> float | None:
-        return self._settings.timeout if timeout is None else timeout
+        return self._settings.timeout if timeout is None else _checked(timeout)
 
     def _submit(self, request: protocol.Request, timeout: float | None) -> Coroutine[Any, Any, bytes]:
         return self._caller.submit(request, self._limit(timeout))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 import time
+from typing import Any
 
 import anyio
 import pytest
@@ -308,3 +310,16 @@ async def test_closing_within_a_cancelled_scope_closes(engine: Engine) -> None:
                 await anyio.sleep(1)
         stats = await engine.stats()
         assert (stats.cursors, stats.statements, stats.connections) == (0, 0, 1)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, math.nan, "1"])
+async def test_a_timeout_is_a_time(db: DB, wrong: Any) -> None:
+    with pytest.raises(aiostoolap.InterfaceError, match="timeout is a number of seconds above 0"):
+        await db.query_value("SELECT 1", timeout=wrong)
+    with pytest.raises(aiostoolap.InterfaceError, match="timeout is a number of seconds above 0"):
+        await db.execute_many("SELECT $1", [(1,)], timeout=wrong)
+
+
+async def test_an_infinite_timeout_is_none() -> None:
+    async with aiostoolap.connect(timeout=1e-9) as db:
+        assert await db.query_value("SELECT 1", timeout=math.inf) == 1

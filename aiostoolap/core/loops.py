@@ -6,6 +6,7 @@ anyio has no way to post to a loop without blocking the thread until the loop an
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 import threading
 import time
@@ -147,6 +148,13 @@ class Turn(Protocol):
         """
 
 
+def _in_cancelled_scope(task: asyncio.Task[Any]) -> bool:
+    """Whether a scope of anyio around a task is cancelled: if by the task itself, it is told only later."""
+    # To ask anyio takes as long as all else that a call does on its loop, and most tasks have no scope.
+    backend = sys.modules.get("anyio._backends._asyncio")
+    return task in getattr(backend, "_task_states", ()) and anyio.current_effective_deadline() == -math.inf
+
+
 class _AsyncioTurn:
     def __init__(self) -> None:
         self._until = 0.0
@@ -170,7 +178,9 @@ class _AsyncioTurn:
 
     def checkpoint(self) -> Awaitable[None] | None:
         task = asyncio.current_task()
-        return self._if_cancelled() if task is not None and task.cancelling() else None
+        if task is not None and (task.cancelling() or _in_cancelled_scope(task)):
+            return self._if_cancelled()
+        return None
 
     async def _if_cancelled(self) -> None:
         await anyio.lowlevel.checkpoint_if_cancelled()
