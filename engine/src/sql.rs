@@ -275,9 +275,14 @@ pub fn plan(sql: &str) -> Result<Plan, Failure> {
     match &mut statement {
         Statement::Select(select) => tell_apart(select),
         Statement::Copy(copy) => copy.file_path = files::import_path(&copy.file_path)?,
-        Statement::CreateTable(create) => refuse_path(&create.table_name.value)?,
+        Statement::CreateTable(create) => {
+            refuse_path(&create.table_name.value)?;
+            create.columns.iter().try_for_each(|column| refuse_empty(&column.name.value))?;
+        }
         Statement::AlterTable(alter) => {
             alter.new_table_name.iter().try_for_each(|name| refuse_path(&name.value))?;
+            let added = alter.column_def.iter().map(|column| &column.name);
+            added.chain(&alter.new_column_name).try_for_each(|name| refuse_empty(&name.value))?;
         }
         _ => {}
     }
@@ -351,8 +356,17 @@ fn refuse_nul(sql: &str) -> Result<(), Failure> {
     }
 }
 
+/// The engine renames to such a name, and finds an internal error when it makes one.
+fn refuse_empty(name: &str) -> Result<(), Failure> {
+    match name.is_empty() {
+        true => Err(Failure::new("invalid_argument", "the name of a table or column is not empty")),
+        false => Ok(()),
+    }
+}
+
 /// The name of a table is that of a directory as well, which has to lie in the database's.
 fn refuse_path(name: &str) -> Result<(), Failure> {
+    refuse_empty(name)?;
     if name.contains(['/', '\\']) || matches!(name, "." | "..") || name.len() > LONGEST_NAME {
         let message =
             format!("a table's name holds no / or \\ and has at most {LONGEST_NAME} bytes: {name:?}");

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -69,13 +70,16 @@ class Attempts:
     async def create(self, name: str) -> None:
         """Makes a table of that name, whose rows go to a directory of that name."""
         table = '"' + name.replace('"', '""') + '"'
-        await self._db.execute(f"CREATE TABLE {table} (a INTEGER)")
         try:
-            await self._db.execute(f"INSERT INTO {table} VALUES (1)")
-            await self._db.checkpoint()
-            assert await self._db.query_value(f"SELECT COUNT(*) FROM {table}") == 1
+            async with await self._engine.open("file:///data/tables") as db:
+                await db.execute(f"CREATE TABLE {table} (a INTEGER)")
+                await db.execute(f"INSERT INTO {table} VALUES (1)")
+                await db.checkpoint()
+                assert await db.query_value(f"SELECT COUNT(*) FROM {table}") == 1
+                await db.execute(f"DROP TABLE {table}")
         finally:
-            await self._db.execute(f"DROP TABLE {table}")
+            # A dropped table leaves its directory, and a checkpoint syncs them all.
+            shutil.rmtree(self._ground.root / "tables")
 
 
 async def run(count: int, seed: int, folder: Path, *, wasm: Path | None = None) -> Counter[str]:

@@ -165,6 +165,25 @@ async def test_a_table_has_no_name_that_no_directory_can_have(db: DB, name: str)
     assert await db.query("SHOW TABLES", into=str) == ["t"]
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        'CREATE TABLE "" (a INTEGER)',
+        'CREATE TABLE "" AS SELECT 1 AS a',
+        'CREATE TABLE u (a INTEGER, "" INTEGER)',
+        'ALTER TABLE t RENAME TO ""',
+        'ALTER TABLE t ADD COLUMN "" INTEGER',
+        'ALTER TABLE t RENAME COLUMN b TO ""',
+    ],
+)
+async def test_no_name_is_empty(db: DB, sql: str) -> None:
+    await db.execute("CREATE TABLE t (a INTEGER, b INTEGER)")
+    with pytest.raises(aiostoolap.ProgrammingError, match="is not empty"):
+        await db.execute(sql)
+    assert await db.query("SHOW TABLES", into=str) == ["t"]
+    assert (await db.query("SELECT * FROM t")).columns == ("a", "b")
+
+
 @pytest.fixture
 async def ground(tmp_path: Path) -> AsyncIterator[Ground]:
     ground = Ground(tmp_path)
