@@ -61,9 +61,8 @@ class Engine:
         vacuum_every: seconds between VACUUMs; None for never.
         copy_from: a directory of this machine whose files COPY may read, by their names below it; None for none, so
             that COPY is refused.
-        latency: how long the engine's thread waits awake for the next call: "low" 2 ms without a pause and 20 ms more
-            now and then, "balanced" 0.2 ms and 2 ms, "power" not at all. Only while calls come faster than that; an
-            idle engine always sleeps.
+        latency: how long the engine's thread waits awake for the next call: "low" 2 ms, "balanced" 0.2 ms, "power" not
+            at all. Only if the call before came within a millisecond; an idle engine always sleeps.
         on_statement: called for each statement that has ended, in the task that ran it; what it raises is logged.
         slow_statement: seconds from which on a statement is logged as a warning; None for never.
 
