@@ -67,6 +67,23 @@ async def test_aggregates_are_told_apart_in_all_clauses(filled: DB) -> None:
     assert await filled.query(sql, into=tuple) == [("a", "A"), ("A", "a")]
 
 
+@pytest.mark.parametrize(
+    ("sql", "rows"),
+    [
+        ("SELECT a FROM t GROUP BY a ORDER BY SUM(id + 0) DESC", [(20,), (None,), (10,)]),
+        ("SELECT a, SUM(id * 1) AS s FROM t GROUP BY a ORDER BY SUM(0 - id)", [(20, 5), (None, 4), (10, 1)]),
+        ("SELECT a, COUNT(1) FROM t GROUP BY a ORDER BY COUNT(1) DESC, MAX(id + 1)", [(20, 2), (10, 1), (None, 1)]),
+        ("SELECT id, ABS(id - 5) AS x FROM t ORDER BY ABS(id * 2)", [(1, 4), (2, 3), (3, 2), (4, 1)]),
+        (
+            "SELECT id, ROUND(id / 4.0, 0) AS x FROM t ORDER BY ROUND(id / 4.0, 2) DESC",
+            [(4, 1), (3, 1), (2, 1), (1, 0)],
+        ),
+    ],
+)
+async def test_results_are_ordered_by_just_what_is_said(filled: DB, sql: str, rows: list[Any]) -> None:
+    assert await filled.query(sql, into=tuple) == rows
+
+
 async def test_what_tells_them_apart_is_not_seen(filled: DB) -> None:
     sql = "SELECT MIN('a'), MIN('A)') || '(', COUNT(*) FILTER (WHERE a = 1), COUNT(*), COALESCE(MIN(b), 'q') FROM t"
     columns = (await filled.query(sql)).columns
