@@ -10,7 +10,7 @@ from aiostoolap.core import protocol
 from aiostoolap.core.protocol import Request
 from tests.faults.database import Database, EngineError
 from tests.faults.disk import Disk
-from tests.faults.model import EXTRA, Row, State, Table
+from tests.faults.model import EXTRA, MismatchError, Row, State, Table, difference, read
 from tests.faults.wasi import Observer
 
 OPTIONS = "wal_max_size=6000&keep_snapshots=2&compact_threshold=2"
@@ -201,6 +201,11 @@ class Workload:
             db.close()
         else:
             self.discard()
+            if self.mode == "none":  # What was in the log's buffer is lost.
+                found = read(self.db)
+                if found not in self.past:
+                    raise MismatchError(f"after a kill: {difference(self.done, found)}")
+                self.settle(found)
         assert self.db is not None
 
     # Parts of steps.
