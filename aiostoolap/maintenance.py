@@ -6,15 +6,17 @@ It runs on the engine's thread between the requests, so it needs no task and bel
 from __future__ import annotations
 
 import logging
+import math
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 import anyio
 
 from aiostoolap import errors
-from aiostoolap.core import protocol, ring
+from aiostoolap.core import loops, protocol, ring
 from aiostoolap.logs import Logs
 
 __all__ = ["TaskState"]
@@ -33,8 +35,9 @@ _QUIET = 0.05
 _PATIENCE = 10.0
 """Seconds that a task waits for such a moment."""
 _GATE = 0.5
-"""Seconds for which no transaction begins, at most, so that those that are open come to their end."""
+"""Seconds for which no transaction begins, so that those that are open come to their end; it goes on while some do."""
 _GATE_STEP = 0.002
+"""Seconds between two looks whether they have."""
 
 _Submit = Callable[[protocol.Request], ring.Reply]
 
@@ -127,6 +130,11 @@ class Maintenance:
         self._clearing = 0.0
         """When to see whether transactions are open; 0 while a checkpoint does not wait for their end."""
         self._shut_until = 0.0
+        self._fewest = math.inf
+        """Transactions that were open since the gate was shut, when they were fewest."""
+        self._gate = threading.Lock()
+        """Held to shut or open the gate, and to wait at it."""
+        self._waiting: list[loops.Waiter] = []
 
     def states(self) -> dict[str, TaskState]:
         """The tasks that are on, by name."""
@@ -156,8 +164,15 @@ class Maintenance:
 
     async def may_begin(self) -> None:
         """Waits a moment before a transaction begins, if a checkpoint waits for the end of those that are open."""
-        while time.monotonic() < self._shut_until:  # noqa: ASYNC110 - the thread that ends it knows no loop
-            await anyio.sleep(_GATE_STEP)
+        while self._shut_until:
+            with self._gate:
+                pause = self._shut_until - time.monotonic()
+                if pause <= 0:
+                    break
+                waiter = loops.waiter()
+                self._waiting.append(waiter)
+            with anyio.move_on_after(pause):
+                await waiter.wait()
 
     def run(self, submit: _Submit, last: float) -> None:
         """Does what is due; called on the engine's thread."""
@@ -173,7 +188,17 @@ class Maintenance:
                     else:
                         _ask(submit, task.name)
         if not self._clearing:
+            self._open_gate()
+
+    def _open_gate(self) -> None:
+        if not self._shut_until:
+            return
+        with self._gate:
             self._shut_until = 0.0
+            waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            with suppress(RuntimeError):  # Its loop is closed.
+                waiter.wake_from_anywhere()
 
     def _next_look(self) -> float:
         return max(self._looked + _LOOK_EVERY, self._sync.due if self._sync.state.failures else 0.0)
@@ -195,6 +220,7 @@ class Maintenance:
         elif self._looked >= self._next_early and "checkpoint" in self._tasks:
             # Less often if it does not help. Open transactions may keep the log from being cut.
             self._clearing, self._shut_until = self._looked, self._looked + _GATE
+            self._fewest = math.inf
             self._early_pause = min(2 * self._early_pause, _LONGEST_LOOK)
             self._next_early = self._looked + self._early_pause
 
@@ -202,7 +228,10 @@ class Maintenance:
         """Has the checkpoint run once no transaction is open, or the time for that is over."""
         now = time.monotonic()
         reply = submit(protocol.statistics())
-        if now < self._shut_until and reply.ok and protocol.numbers(reply.body)["transactions"]:
+        count = protocol.numbers(reply.body)["transactions"] if reply.ok else 0
+        if count < self._fewest:
+            self._fewest, self._shut_until = count, now + _GATE
+        if count and now < self._shut_until:
             self._clearing = now + _GATE_STEP
         else:
             self._clearing = 0.0

@@ -316,6 +316,22 @@ async def test_a_long_log_makes_transactions_wait_for_each_other(folder: Path, m
         assert (await db.stats()).hot_rows == 0
 
 
+async def test_transactions_wait_as_long_as_others_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands that are open take longer than a moment to come to their ends, and the log grows meanwhile."""
+    monkeypatch.setattr(maintenance, "LOG_LIMIT", 30_000)
+    monkeypatch.setattr(maintenance, "_GATE", 2.0)
+    async with aiostoolap.connect(folder, checkpoint_every=3600) as db:
+        transactions = [await db.begin("snapshot") for _ in range(5)]
+        await grow(db)
+        for transaction in transactions:
+            assert (await state(db, "checkpoint")).runs == 0
+            await anyio.sleep(0.7)
+            await transaction.rollback()
+        await until(functools.partial(ran, db, "checkpoint", 1))
+        figures = await db.stats()
+    assert (figures.hot_rows, figures.log_bytes < 30_000) == (0, True)
+
+
 async def test_a_transaction_that_stays_open_holds_others_up_for_a_moment(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,11 +84,12 @@ def _assemble(engine: wasmtime.Engine) -> wasmtime.Module:
 
 
 def _digest(wasm: Path) -> str:
-    """The sha256 of the module's file; of the bundled one as it was noted when it was built."""
+    """The sha256 of the module's file; of the bundled one as it was noted when it was built, if it is that one."""
     try:
         if wasm == BUNDLED:
-            noted = json.loads(wasm.with_suffix(".wasm.json").read_bytes())
-            return str(noted["output"]["sha256"])
+            noted = json.loads(wasm.with_suffix(".wasm.json").read_bytes())["output"]
+            if noted["bytes"] == wasm.stat().st_size:
+                return str(noted["sha256"])
         return hashlib.sha256(wasm.read_bytes()).hexdigest()
     except OSError as error:
         raise InterfaceError(f"the engine's module cannot be read: {error}") from None
