@@ -328,8 +328,7 @@ async def test_transactions_wait_as_long_as_others_end(folder: Path, monkeypatch
             await anyio.sleep(0.7)
             await transaction.rollback()
         await until(functools.partial(ran, db, "checkpoint", 1))
-        figures = await db.stats()
-    assert (figures.hot_rows, figures.log_bytes < 30_000) == (0, True)
+        assert (await db.stats()).hot_rows == 0
 
 
 async def test_a_transaction_that_stays_open_holds_others_up_for_a_moment(
