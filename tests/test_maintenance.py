@@ -321,7 +321,7 @@ async def test_transactions_wait_as_long_as_others_end(folder: Path, monkeypatch
     monkeypatch.setattr(maintenance, "LOG_LIMIT", 30_000)
     monkeypatch.setattr(maintenance, "_GATE", 2.0)
     async with aiostoolap.connect(folder, checkpoint_every=3600) as db:
-        transactions = [await db.begin("snapshot") for _ in range(5)]
+        transactions = [await db.begin("snapshot") for _ in range(8)]
         await grow(db)
         for transaction in transactions:
             assert (await state(db, "checkpoint")).runs == 0
