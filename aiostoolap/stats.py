@@ -25,7 +25,8 @@ class Stats:
             answered within a turn of its event loop adds nothing.
         awake_seconds: how long the engine's thread was awake: it ran calls and maintenance, or looked for the next
             call, as `latency` says. Its last sleep may be missing, up to 20 milliseconds.
-        live_bytes: memory that the engine has allocated.
+        live_bytes: memory that the engine has allocated. What a large statement had made before it failed, or was
+            stopped, is freed when the engine has nothing to do, or has less than half of its limit left.
         memory_limit: what it may allocate, in bytes.
         databases: open databases.
         connections: open connections.
