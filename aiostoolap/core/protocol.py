@@ -6,7 +6,7 @@ A `Request` is what the executor carries: bytes, and how to take back what its r
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -29,9 +29,20 @@ def _encode(value: Any) -> bytes:
     try:
         return _encoder.encode(value)
     except OverflowError:
-        raise DataError("an integer does not fit in 64 bits with a sign") from None
+        raise DataError(f"{_oversized(value)} does not fit in 64 bits with a sign") from None
     except UnicodeEncodeError as error:
         raise DataError(f"a text has a surrogate without its partner: {error}") from None
+
+
+def _oversized(value: Any) -> str:
+    """The first integer that is too large, and the parameter that it is: what users give is the innermost sequence."""
+    if isinstance(value, Mapping | Sequence) and not isinstance(value, str):
+        for place, part in value.items() if isinstance(value, Mapping) else enumerate(value, 1):
+            if isinstance(part, int) and not -(2**63) <= part < 2**63:
+                return f"parameter {place}: an integer of {part.bit_length()} bits"
+            if found := _oversized(part):
+                return found
+    return ""
 
 
 class Failure(NamedTuple):
