@@ -124,8 +124,8 @@ async def test_converted(db: DB, value: Any, expected: object) -> None:
     [
         (2**63, "64 bits"),
         (-(2**63) - 1, "64 bits"),
-        (2**64, "parameter 1: an integer of 65 bits does not fit in 64 bits with a sign"),
-        (-(10**9999), "parameter 1: an integer of 33216 bits"),
+        (2**64, "parameter 2: an integer of 65 bits does not fit in 64 bits with a sign"),
+        (-(10**9999), "parameter 2: an integer of 33216 bits"),
         ("\ud800", "surrogate"),
         (datetime(2024, 1, 1), "time zone"),  # what the test is about
         (datetime(1600, 1, 1, tzinfo=UTC), "1677"),
