@@ -124,8 +124,8 @@ async def test_converted(db: DB, value: Any, expected: object) -> None:
     [
         (2**63, "64 bits"),
         (-(2**63) - 1, "64 bits"),
-        (2**64, "parameter 2: an integer of 65 bits does not fit in 64 bits with a sign"),
-        (-(10**9999), "parameter 2: an integer of 33216 bits"),
+        (2**64, "an integer does not fit in 64 bits with a sign"),
+        (-(10**9999), "64 bits"),
         ("\ud800", "surrogate"),
         (datetime(2024, 1, 1), "time zone"),  # what the test is about
         (datetime(1600, 1, 1, tzinfo=UTC), "1677"),
@@ -152,7 +152,7 @@ async def test_refused(db: DB, value: Any, reason: str) -> None:
         with pytest.raises(aiostoolap.DataError, match=reason) as caught:
             await db.query(sql, parameters)
         place = "2" if isinstance(parameters, tuple) else "b"
-        assert f"parameter {place}" in str(caught.value) or caught.value.code is None
+        assert f"parameter {place}" in str(caught.value)
     assert await db.query_value("SELECT 1") == 1
 
 

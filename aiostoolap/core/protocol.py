@@ -6,7 +6,7 @@ A `Request` is what the executor carries: bytes, and how to take back what its r
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -29,18 +29,21 @@ def _encode(value: Any) -> bytes:
     try:
         return _encoder.encode(value)
     except OverflowError:
-        raise DataError(f"{_oversized(value)} does not fit in 64 bits with a sign") from None
+        place = _place(value, lambda part: isinstance(part, int) and not -(2**63) <= part < 2**63)
+        raise DataError(f"{place}an integer does not fit in 64 bits with a sign") from None
     except UnicodeEncodeError as error:
-        raise DataError(f"a text has a surrogate without its partner: {error}") from None
+        place = _place(value, lambda part: isinstance(part, str) and any("\ud800" <= sign <= "\udfff" for sign in part))
+        raise DataError(f"{place}a text has a surrogate without its partner: {error}") from None
 
 
-def _oversized(value: Any) -> str:
-    """The first integer that is too large, and the parameter that it is: what users give is the innermost sequence."""
-    if isinstance(value, Mapping | Sequence) and not isinstance(value, str):
-        for place, part in value.items() if isinstance(value, Mapping) else enumerate(value, 1):
-            if isinstance(part, int) and not -(2**63) <= part < 2**63:
-                return f"parameter {place}: an integer of {part.bit_length()} bits"
-            if found := _oversized(part):
+def _place(parts: Iterable[Any], is_wrong: Callable[[Any], bool]) -> str:
+    """The first parameter that is wrong: of a row, of one of many rows, or of a mapping."""
+    for part in parts:
+        if isinstance(part, list | tuple | dict):
+            for place, value in part.items() if isinstance(part, dict) else enumerate(part, 1):
+                if is_wrong(value):
+                    return f"parameter {place}: "
+            if found := _place(part.values() if isinstance(part, dict) else part, is_wrong):
                 return found
     return ""
 
