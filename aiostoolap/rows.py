@@ -60,6 +60,9 @@ class Source(Protocol):
     def forget(self, call: Call) -> None:
         """Does without them."""
 
+    def drop(self, call: Call) -> None:
+        """Does without them, where this may be a collection of garbage."""
+
     async def close(self, cursor: int) -> None:
         """Closes a cursor."""
 
@@ -284,7 +287,9 @@ class Rows(Generic[RowT]):
             await self._source.close(cursor)
 
     def release(self) -> None:
-        """Closes the cursor without waiting."""
+        """Closes the cursor without waiting; this may be a collection of garbage."""
+        while self._ahead:
+            self._source.drop(self._ahead.popleft())
         cursor = self._leave()
         if cursor:
             self._source.release(cursor)

@@ -234,6 +234,9 @@ class _Source:
     def forget(self, call: Call) -> None:
         self._verbs._caller.forget(call)
 
+    def drop(self, call: Call) -> None:
+        self._verbs._caller.drop(call)
+
     async def close(self, cursor: int) -> None:
         with contextlib.suppress(ClosedError, EngineLostError):  # Its connection, or the engine, has ended.
             await self._verbs._caller.submit(protocol.close(cursor))

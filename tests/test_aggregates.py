@@ -73,6 +73,13 @@ async def test_aggregates_are_told_apart_in_all_clauses(filled: DB) -> None:
         ("SELECT a FROM t GROUP BY a ORDER BY SUM(id + 0) DESC", [(20,), (None,), (10,)]),
         ("SELECT a, SUM(id * 1) AS s FROM t GROUP BY a ORDER BY SUM(0 - id)", [(20, 5), (None, 4), (10, 1)]),
         ("SELECT a, COUNT(1) FROM t GROUP BY a ORDER BY COUNT(1) DESC, MAX(id + 1)", [(20, 2), (10, 1), (None, 1)]),
+        ("SELECT a, SUM(id) FROM t GROUP BY a ORDER BY COUNT(b) DESC, MIN(b)", [(20, 5), (10, 1), (None, 4)]),
+        ("SELECT a, COUNT(*) FROM t GROUP BY a ORDER BY SUM(id) DESC LIMIT 1", [(20, 2)]),
+        ("SELECT a, COUNT(*) AS n FROM t GROUP BY a ORDER BY SUM(id) / COUNT(*), a", [(10, 1), (20, 2), (None, 1)]),
+        (
+            "SELECT c, COUNT(*) FROM t GROUP BY c ORDER BY COUNT(*) FILTER (WHERE id > 2), c",
+            [(True, 2), (None, 1), (False, 1)],
+        ),
         ("SELECT id, ABS(id - 5) AS x FROM t ORDER BY ABS(id * 2)", [(1, 4), (2, 3), (3, 2), (4, 1)]),
         (
             "SELECT id, ROUND(id / 4.0, 0) AS x FROM t ORDER BY ROUND(id / 4.0, 2) DESC",

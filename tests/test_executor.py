@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import heapq
 import os
 import signal
 import subprocess
@@ -13,13 +14,14 @@ import textwrap
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import aiostoolap
 from aiostoolap import DB, Engine
-from aiostoolap.core import ring
+from aiostoolap.core import lanes, ring
 from aiostoolap.core.executor import Executor
 from aiostoolap.core.runtime import Runtime
 
@@ -544,3 +546,36 @@ async def test_an_engine_that_is_closing_can_be_stopped() -> None:
     with pytest.raises(aiostoolap.StatementCancelledError):
         await asked
     await closing
+
+
+async def test_streams_that_are_garbage_harm_no_call(db: DB, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are collected in the middle of other calls, and have pieces fetched ahead that are done."""
+    await db.execute("CREATE TABLE t (n INTEGER PRIMARY KEY, s TEXT)")
+    await db.execute_many("INSERT INTO t VALUES ($1, $2)", ((n, "x" * 200) for n in range(5_000)))
+    others = [await db.clone() for _ in range(8)]
+    collected: list[int] = []
+
+    def collect(heap: list[Any], item: Any) -> Any:
+        if not collected:
+            collected.append(gc.collect())
+        return heapq.heapreplace(heap, item)
+
+    gc.disable()
+    try:
+        streams: list[Any] = [aiter(db.query("SELECT * FROM t")) for _ in range(20)]
+        for stream in streams:
+            for _ in range(400):  # The first piece has fewer rows.
+                await anext(stream)
+            stream.itself = stream  # So only a collection finds it.
+        await asyncio.sleep(0.1)
+        monkeypatch.setattr(lanes, "heapq", SimpleNamespace(**{**vars(heapq), "heapreplace": collect}))
+        del stream
+        streams.clear()
+        counts = (others[n % 8].query_value("SELECT COUNT(*) FROM t WHERE n < $1", (n,)) for n in range(800))
+        found = await asyncio.gather(*counts)
+    finally:
+        gc.enable()
+    for other in others:
+        await other.close()
+    assert collected
+    assert found == [*range(800)]

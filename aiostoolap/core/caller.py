@@ -73,6 +73,10 @@ class Caller(Lane):
         """Stops a request; what its reply would have left open is closed."""
         self._exchange.abandon(call)
 
+    def drop(self, call: Call) -> None:
+        """As `forget`, from anywhere: this may be a collection of garbage in the middle of another call."""
+        self._exchange.orphan(call)
+
     def finish(self, call: Call, timeout: float | None = None) -> Coroutine[Any, Any, bytes]:
         """Waits for the reply to a request that was placed; see `submit`."""
         return self._executor._finish(call, loops.turn(), timeout)

@@ -75,11 +75,12 @@ class Placement:
         attended = request.before is not None or request.after is not None
         # A loop that sleeps until this one is done does not look for it after it was placed: the thread has to tell.
         expected = call.wake is not None or call.abandoned
-        slot = place.place(call.number, request.body, attended=attended, expected=expected)
-        call.slot = slot
+        # All is noted before the engine can see it: an interrupt from the keyboard may come at any line.
+        call.slot = slot = place.free[-1]
         call.done = slot + ring.DONE
         call.words = place.words if self.ordered else None
         self._calls[slot] = call
+        place.place(call.number, request.body, attended=attended, expected=expected)
         if not self.bell.awake:
             self.bell.ring()
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
-use stoolap::common::drop_remains as drop_piece;
+pub use stoolap::common::drop_remains;
 
 static NEVER: AtomicU32 = AtomicU32::new(0);
 /// Where the host writes the number of the running request, if that is to stop.
@@ -165,17 +165,15 @@ pub fn stoppable_commit<R>(commit: impl FnOnce() -> R) -> R {
     result
 }
 
-/// How many of the values that statements have left are dropped at a time: it takes less than a millisecond.
-const PIECE: usize = 1_000;
-
-/// Drops some of what statements have left; false if that is nothing.
-pub fn drop_remains() -> bool {
-    drop_piece(PIECE)
-}
+/// So many of the values that stopped statements have left are dropped at a time when there is nothing else to do: most
+/// are rows, and take less than a millisecond. An index is one value, and takes as long as it has entries.
+pub const PIECE: usize = 1_000;
+/// And so many with each request, or they might pile up.
+pub const MORSEL: usize = 20;
 
 /// Drops all of it, where the memory may be wanted.
 pub fn make_room() {
-    while live_bytes() > memory_limit() / 2 && drop_piece(usize::MAX) {}
+    while live_bytes() > memory_limit() / 2 && drop_remains(usize::MAX) {}
 }
 
 pub fn set_memory_limit(bytes: usize) {

@@ -240,13 +240,14 @@ impl Ring {
                 if read(word!(progress.awaited)) > 0 {
                     return Left::Busy;
                 }
-                if load(word!(orders.leave)) == 0 && guard::drop_remains() {
-                    match deadline.is_some_and(|at| Instant::now() > at) {
-                        true => return Left::Busy,
-                        false => continue,
+                let follows = read(word!(orders.follow)) != 0;
+                if load(word!(orders.leave)) == 0 && guard::drop_remains(guard::PIECE) {
+                    match follows && deadline.is_none_or(|at| Instant::now() <= at) {
+                        true => continue,
+                        false => return Left::Busy,
                     }
                 }
-                if read(word!(orders.follow)) == 0 {
+                if !follows {
                     return Left::Idle;
                 }
                 match self.wait_for_request(deadline) {
@@ -271,6 +272,7 @@ impl Ring {
                 return Left::Attend(slot);
             }
             self.run(engine, slot, body(slot));
+            guard::drop_remains(guard::MORSEL);
             match engine.debtor() {
                 Some(debtor) => {
                     self.unsettled.push((slot, debtor));
