@@ -78,7 +78,7 @@ async def test_aggregates_are_told_apart_in_all_clauses(filled: DB) -> None:
         ("SELECT a, COUNT(*) AS n FROM t GROUP BY a ORDER BY SUM(id) / COUNT(*), a", [(10, 1), (20, 2), (None, 1)]),
         (
             "SELECT c, COUNT(*) FROM t GROUP BY c ORDER BY COUNT(*) FILTER (WHERE id > 2), c",
-            [(True, 2), (None, 1), (False, 1)],
+            [(True, 2), (False, 1), (None, 1)],
         ),
         ("SELECT id, ABS(id - 5) AS x FROM t ORDER BY ABS(id * 2)", [(1, 4), (2, 3), (3, 2), (4, 1)]),
         (
@@ -89,6 +89,29 @@ async def test_aggregates_are_told_apart_in_all_clauses(filled: DB) -> None:
 )
 async def test_results_are_ordered_by_just_what_is_said(filled: DB, sql: str, rows: list[Any]) -> None:
     assert await filled.query(sql, into=tuple) == rows
+
+
+@pytest.mark.parametrize("condition", ["", "WHERE id > 0"])
+@pytest.mark.parametrize("columns", ["g, SUM(a)", "g, COUNT(*) AS n", "g", "g, SUM(a) AS s, COUNT(a)"])
+@pytest.mark.parametrize(
+    ("order", "groups"),
+    [
+        ("SUM(a) / COUNT(*)", [3, 2, 1, 4]),
+        ("SUM(a) * 1.0 / COUNT(a) DESC", [4, 1, 2, 3]),
+        ("SUM(a) + g", [3, 2, 4, 1]),
+        ("0 - SUM(a)", [1, 4, 2, 3]),
+        ("ABS(SUM(a))", [3, 2, 4, 1]),
+        ("COUNT(a) DESC, MIN(a)", [1, 2, 3, 4]),
+        ("CASE WHEN SUM(a) > 5 THEN 0 ELSE 1 END, g DESC", [4, 1, 3, 2]),
+    ],
+)
+async def test_results_are_ordered_by_calculations_with_aggregates(
+    db: DB, order: str, groups: list[int], columns: str, condition: str
+) -> None:
+    await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, g INTEGER, a INTEGER)")
+    await db.execute("INSERT INTO t VALUES (1,1,5), (2,1,5), (3,1,5), (4,1,5), (5,2,2), (6,2,3), (7,3,1), (8,4,9)")
+    rows = await db.query(f"SELECT {columns} FROM t {condition} GROUP BY g ORDER BY {order}", into=tuple)
+    assert [row[0] for row in rows] == groups
 
 
 async def test_what_tells_them_apart_is_not_seen(filled: DB) -> None:
