@@ -26,7 +26,7 @@ from tests.test_protocol import Host, mutable_requests
 
 LIMIT = 1.0
 """Seconds for each statement."""
-STALL = 60.0
+STALL = 600.0
 """Seconds after which one counts as hanging."""
 MEMORY = 256 << 20
 FRESH = 300

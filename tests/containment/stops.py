@@ -25,7 +25,7 @@ from tests.containment.model import GROUPS, SCHEMA, Model, Rows, Write, first_ro
 Kind = Literal["memory", "file"]
 Ended = Literal["returned", "cancelled", "timed out"]
 
-STALL = 60.0
+STALL = 600.0
 """Seconds after which a call counts as hanging."""
 ROUND = 250
 """Steps on one database; then comes a new one."""
