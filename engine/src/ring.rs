@@ -340,7 +340,8 @@ impl Ring {
     /// to leave.
     fn wait_for_request(&mut self, deadline: Option<Instant>) -> Option<Left> {
         let begun = Instant::now();
-        let patience = Duration::from_micros(if self.brisk { read(word!(orders.patience)) } else { 0 }.into());
+        let patience =
+            Duration::from_micros(if self.brisk { read(word!(orders.patience)) } else { 0 }.into());
         let left = match look_for_request(begun, begun + patience) {
             Some(Left::Idle) => {
                 let end = begun + patience + Duration::from_micros(read(word!(orders.doze)).into());
