@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import anyio
@@ -196,9 +196,7 @@ class Maintenance:
         with self._gate:
             self._shut_until = 0.0
             waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            with suppress(RuntimeError):  # Its loop is closed.
-                waiter.wake_from_anywhere()
+        loops.wake_all(waiting)
 
     def _next_look(self) -> float:
         return max(self._looked + _LOOK_EVERY, self._sync.due if self._sync.state.failures else 0.0)

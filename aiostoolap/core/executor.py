@@ -7,7 +7,6 @@ that nothing goes on after the cancellation, and what its reply would have left 
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import logging
 import threading
@@ -226,7 +225,7 @@ class Executor:
             instances = Instances(self._start, self._exchange, self.inheritance)
             with self._exchange.lock:
                 self.version = instances.current.version
-                _wake_all(self._starters)
+                loops.wake_all(self._starters)
             while not self._serve(instances):
                 self._lost = instances.lost
         except errors.Error as error:
@@ -243,8 +242,8 @@ class Executor:
             finally:
                 with self._exchange.lock:
                     self._exchange.ended = True
-                    _wake_all(self._starters)
-                    _wake_all(self._closers)
+                    loops.wake_all(self._starters)
+                    loops.wake_all(self._closers)
 
     def _serve(self, instances: Instances) -> bool:
         """Serves with one instance; false if it is gone, and another one has taken its place."""
@@ -260,11 +259,3 @@ class Executor:
             if not reply.ok:
                 self._failure = errors.from_reply(*protocol.failure(reply.body))
         return True
-
-
-def _wake_all(waiters: list[loops.Waiter]) -> None:
-    """Wakes tasks, from any thread, and forgets them."""
-    for waiter in waiters:
-        with contextlib.suppress(RuntimeError):  # Its loop is closed.
-            waiter.wake_from_anywhere()
-    waiters.clear()

@@ -6,6 +6,7 @@ anyio has no way to post to a loop without blocking the thread until the loop an
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import sys
 import threading
@@ -118,6 +119,14 @@ def waiter() -> Waiter:
     return _TrioWaiter() if _in_trio_task() else _AsyncioWaiter(asyncio.get_running_loop())
 
 
+def wake_all(waiters: list[Waiter]) -> None:
+    """Wakes tasks, from any thread, and forgets them."""
+    for waiter in waiters:
+        with contextlib.suppress(RuntimeError):  # Its loop is closed.
+            waiter.wake_from_anywhere()
+    waiters.clear()
+
+
 async def wait_through(wait: Callable[[], Awaitable[None]], done: Callable[[], bool]) -> None:
     """Waits until `done()`, whatever cancels the task meanwhile; the caller passes the cancellation on."""
     with anyio.CancelScope(shield=True):
@@ -200,20 +209,12 @@ class _TrioTurn:
         return cancelled
 
 
-class _Here(threading.local):
-    """What belongs to a thread, which runs one event loop at a time."""
-
-    def __init__(self) -> None:
-        self.turn = _AsyncioTurn()
-
-
-_here = _Here()
 _TRIO_TURN = _TrioTurn()
 
 
 def turn() -> Turn:
     """A turn of the event loop that runs here."""
-    return _TRIO_TURN if _in_trio_task() else _here.turn
+    return _TRIO_TURN if _in_trio_task() else _running.turn
 
 
 class Loop(Protocol):
@@ -269,10 +270,13 @@ class _TrioLoop:
 
 
 class _Running(threading.local):
-    """The event loop of this thread."""
+    """The event loop of this thread, which runs one at a time."""
 
     loop: Loop | None = None
     native: object = None
+
+    def __init__(self) -> None:
+        self.turn = _AsyncioTurn()
 
 
 _running = _Running()
