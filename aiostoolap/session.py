@@ -8,9 +8,10 @@ from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
+from aiostoolap import shapes
 from aiostoolap.core import protocol
 from aiostoolap.errors import ClosedError, EngineLostError
-from aiostoolap.row import Row
+from aiostoolap.row import ROWS, Row
 from aiostoolap.rows import Query
 from aiostoolap.sql import Sql, statement, text
 from aiostoolap.values import Parameters
@@ -40,7 +41,7 @@ class Session(Verbs):
         """
         if type(sql) is not str:
             sql, params = statement(sql, params)
-        return await self._execute(sql, params, timeout)
+        return protocol.handle(await self._execute(sql, params, timeout))
 
     @overload
     def query(self, sql: Sql, params: Parameters = None, *, timeout: float | None = None) -> Query[Row]: ...
@@ -90,7 +91,8 @@ class Session(Verbs):
         """
         if type(sql) is not str:
             sql, params = statement(sql, params)
-        return await self._query_one(sql, params, into, timeout)
+        shape = ROWS if into is None else shapes.into(into)
+        return self._first(await self._query_one(sql, params, shape, timeout), shape)
 
     async def query_value(self, sql: Sql, params: Parameters = None, *, timeout: float | None = None) -> Any:
         """Runs a query and returns the first value of its first row, or None if there is no row.
@@ -103,7 +105,7 @@ class Session(Verbs):
         """
         if type(sql) is not str:
             sql, params = statement(sql, params)
-        row = await self._query_one(sql, params, tuple, timeout)
+        row = self._first(await self._query_one(sql, params, shapes.TUPLES, timeout), shapes.TUPLES)
         return row[0] if row else None
 
     async def execute_many(
@@ -191,7 +193,7 @@ class Statement(Verbs):
             Error: as `DB.execute` does; `ClosedError` also if the statement is closed.
             TimeoutError: it took longer than `timeout`, and changed nothing.
         """
-        return await self._execute(self._target(), params, timeout)
+        return protocol.handle(await self._execute(self._target(), params, timeout))
 
     @overload
     def query(self, params: Parameters = None, *, timeout: float | None = None) -> Query[Row]: ...
@@ -223,7 +225,8 @@ class Statement(Verbs):
             Error: as `DB.query_one` does; `ClosedError` also if the statement is closed.
             TimeoutError: it took longer than `timeout`.
         """
-        return await self._query_one(self._target(), params, into, timeout)
+        shape = ROWS if into is None else shapes.into(into)
+        return self._first(await self._query_one(self._target(), params, shape, timeout), shape)
 
     async def query_value(self, params: Parameters = None, *, timeout: float | None = None) -> Any:
         """Runs the statement and returns the first value of its first row, or None; see `DB.query_value`.
@@ -232,7 +235,7 @@ class Statement(Verbs):
             Error: as `DB.query_value` does; `ClosedError` also if the statement is closed.
             TimeoutError: it took longer than `timeout`.
         """
-        row = await self._query_one(self._target(), params, tuple, timeout)
+        row = self._first(await self._query_one(self._target(), params, shapes.TUPLES, timeout), shapes.TUPLES)
         return row[0] if row else None
 
     async def execute_many(

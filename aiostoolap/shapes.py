@@ -37,7 +37,7 @@ def _shape(target: Any) -> Shape[Any]:
     if target is dict:
         return Shape(True, _dicts)
     if target is tuple:
-        return Shape(False, _tuples)
+        return TUPLES
     if hasattr(target, "__pydantic_validator__"):
         return Shape(True, functools.partial(_Models, target))
     if is_typeddict(target) or dataclasses.is_dataclass(target):
@@ -58,6 +58,10 @@ def _no_type(target: object) -> ProgrammingError:
 
 def _tuples(decoders: RowDecoders, names: bytes) -> Decoded[tuple[Any, ...]]:
     return Decoded(protocol.columns(names), decoders.tuples)
+
+
+TUPLES = Shape(False, _tuples)
+"""The shape of rows as tuples."""
 
 
 def _dicts(decoders: RowDecoders, names: bytes) -> Decoded[dict[str, Any]]:

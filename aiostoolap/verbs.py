@@ -28,7 +28,7 @@ T = TypeVar("T")
 _FIRST_ROWS = 256
 """How many rows `execute_many` sends at first; then as many as fill a request of about a megabyte."""
 _REQUEST_BYTES = 1 << 20
-_FIRST_CHUNK, _LARGEST_CHUNK = 1 << 15, 1 << 17
+_FIRST_CHUNK, _LARGEST_CHUNK = 1 << 15, 1 << 16
 """So many bytes of rows come at a time, twice as many each time: the first soon, and none keeps its loop for long."""
 
 
@@ -120,23 +120,26 @@ class Verbs:
     def _finish(self, call: Call, timeout: float | None) -> Coroutine[Any, Any, bytes]:
         return self._caller.finish(call, self._limit(timeout))
 
-    async def _execute(self, target: protocol.Target, parameters: Parameters, timeout: float | None) -> int:
-        request = protocol.execute(self._connection(), target, adapt(parameters))
-        return protocol.handle(await self._run(target, request, timeout))
+    def _execute(
+        self, target: protocol.Target, parameters: Parameters, timeout: float | None
+    ) -> Coroutine[Any, Any, bytes]:
+        return self._run(target, protocol.execute(self._connection(), target, adapt(parameters)), timeout)
 
     def _query(
         self, target: protocol.Target, parameters: Parameters, into: type[T] | None, timeout: float | None
     ) -> Query[Any]:
         return Query(_Source(self, target, parameters, timeout), ROWS if into is None else shapes.into(into))
 
-    async def _query_one(
-        self, target: protocol.Target, parameters: Parameters, into: type[T] | None, timeout: float | None
-    ) -> Any:
-        shape: Shape[Any] = ROWS if into is None else shapes.into(into)
-        settings = self._settings
-        request = protocol.query_one(self._connection(), target, adapt(parameters), settings.nanoseconds, shape.maps)
-        names, _, _, encoded = protocol.head(await self._run(target, request, timeout))
-        rows = shape.reader(settings.decoders, names).read(encoded, 0)
+    def _query_one(
+        self, target: protocol.Target, parameters: Parameters, shape: Shape[Any], timeout: float | None
+    ) -> Coroutine[Any, Any, bytes]:
+        nanoseconds = self._settings.nanoseconds
+        request = protocol.query_one(self._connection(), target, adapt(parameters), nanoseconds, shape.maps)
+        return self._run(target, request, timeout)
+
+    def _first(self, reply: bytes, shape: Shape[Any]) -> Any:
+        names, _, _, encoded = protocol.head(reply)
+        rows = shape.reader(self._settings.decoders, names).read(encoded, 0)
         return rows[0] if rows else None
 
     def _execute_many(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -62,6 +63,29 @@ async def one_after_another(db: DB) -> None:
             for key in range(1_000):
                 assert await db.query_value("SELECT b FROM t WHERE a = $1", (key,)) == f"b{key}"
             assert turns[0] - before > 20
+        tasks.cancel_scope.cancel()
+
+
+async def pieces_that_have_come(db: DB) -> None:
+    turns = [0]
+
+    async def count() -> None:
+        while True:
+            turns[0] += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with aiostoolap.connect(latency="power") as asleep, anyio.create_task_group() as tasks:
+        # Its thread is not expected to answer at once, so that nobody looks for that.
+        await asleep.execute("CREATE TABLE t (a TEXT)")
+        await asleep.execute_many("INSERT INTO t VALUES (?)", (("x" * 1_000,) for _ in range(1_000)))
+        tasks.start_soon(count)
+        async with asleep.query("SELECT a FROM t") as rows:
+            for _ in range(10):
+                time.sleep(0.02)  # What is fetched ahead comes meanwhile.
+                before = turns[0]
+                for _ in range(100):  # More than a piece has.
+                    assert await rows.fetchone()
+                assert turns[0] > before
         tasks.cancel_scope.cancel()
 
 
@@ -128,6 +152,7 @@ SCENARIOS: list[Callable[[DB], Awaitable[None]]] = [
     statements,
     transactions,
     one_after_another,
+    pieces_that_have_come,
     many_tasks,
     timeout,
     cancelled_while_running,

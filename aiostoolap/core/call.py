@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 
 from aiostoolap import errors
@@ -68,8 +67,10 @@ class Call:
         """Whether the answer comes within a few microseconds, which this takes if not."""
         words, done, number = self.words, self.done, self.number
         if words is not None:
-            with contextlib.suppress(ValueError):
+            try:
                 for _ in _LOOKS:
                     if words[done] == number:
                         return True
+            except ValueError:  # The memory was released.
+                return self.is_done()
         return self.is_done()

@@ -107,11 +107,14 @@ class Executor:
         exchange = self._exchange
         in_time = True
         try:
-            if call.polled and not (exchange.is_quick and turn.may_be_skipped() and call.is_done_soon()):
-                await turn
-                exchange.is_quick = exchange.has_one_call and call.is_done()
-            if not call.is_done():
-                in_time = await self._sleep(call, timeout)
+            if not (call.polled and exchange.is_quick and turn.may_be_skipped() and call.is_done_soon()):
+                done = not call.polled and call.is_done()
+                if call.polled or done:
+                    await turn  # For the others on this loop, too.
+                    done = done or call.is_done()
+                    exchange.is_quick = done and exchange.has_one_call
+                if not done:
+                    in_time = await self._sleep(call, timeout)
         except GeneratorExit:
             # The loop is gone, and nobody can wait any more.
             exchange.orphan(call)

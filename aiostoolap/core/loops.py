@@ -11,6 +11,7 @@ import math
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any, Protocol
 
@@ -96,10 +97,11 @@ def _trio() -> Any:
 
 
 def _in_trio_task() -> bool:
-    if "trio.lowlevel" not in sys.modules:
+    trio = sys.modules.get("trio.lowlevel")
+    if trio is None:
         return False
     # Another thread may be importing trio at this moment: then no task of it runs here yet.
-    in_trio_task = getattr(sys.modules["trio.lowlevel"], "in_trio_task", None)
+    in_trio_task = getattr(trio, "in_trio_task", None)
     return in_trio_task is not None and bool(in_trio_task())
 
 
@@ -159,9 +161,12 @@ class Turn(Protocol):
 
 def _in_cancelled_scope(task: asyncio.Task[Any]) -> bool:
     """Whether a scope of anyio around a task is cancelled: if by the task itself, it is told only later."""
-    # To ask anyio takes as long as all else that a call does on its loop, and most tasks have no scope.
     backend = sys.modules.get("anyio._backends._asyncio")
-    return task in getattr(backend, "_task_states", ()) and anyio.current_effective_deadline() == -math.inf
+    if backend is None:
+        return False
+    # To ask anyio takes as long as all else that a call does on its loop, and most tasks have no scope.
+    scopes = getattr(getattr(backend, "_task_states", None), "data", ())
+    return weakref.ref(task) in scopes and anyio.current_effective_deadline() == -math.inf
 
 
 class _AsyncioTurn:

@@ -7,6 +7,7 @@ takes holds the executor's lock; asking whether a reply is there needs none.
 from __future__ import annotations
 
 import platform
+import struct
 import sys
 import threading
 from collections.abc import Callable
@@ -24,8 +25,10 @@ _AWAITED_SLOTS = _QUEUE + SLOTS
 _FIRST_SLOT = _AWAITED_SLOTS + SLOTS
 _SLOT_WORDS = 32
 _NUMBER, _LENGTH, _ATTENDED, _STOP, _AWAITED, _LARGE = range(6)
-DONE, _BEGUN, _FAILED, _ADDRESS, _REPLY_LENGTH, _PRINTED = range(16, 22)
+DONE, _BEGUN, _FAILED = range(16, 19)
 # DONE holds a request's number when its reply is there.
+_unpack_reply = struct.Struct("<4I").unpack_from
+"""From the word FAILED on: whether it failed, where the reply is, its length, and that of what was printed behind it."""
 _BODIES = 4 * (_FIRST_SLOT + SLOTS * _SLOT_WORDS)
 
 _IDLE, _ATTEND, _DISTURBED = 0, 2, 3
@@ -82,9 +85,12 @@ class Ring:
         self._base = address // 4
         self._slots = self._base + _FIRST_SLOT
         self._queue = self._base + _QUEUE
+        self._naps = self._base + _NAPS
         self._bodies = address + _BODIES
         self._large_bodies = self._bodies + SLOTS * _BODY_SIZE
         self._free_large = list(range(1, _LARGE_BODIES + 1))
+        self._apart: dict[int, int] = {}
+        """The slots whose bodies are not in them, and the large body that has each, or 0."""
         self._tail = 0
         self.own = self._slots
         """The slot that the engine's thread uses for requests of its own. It is not queued, so one number will do."""
@@ -111,14 +117,11 @@ class Ring:
         if expected:
             words[slot + _AWAITED] = number
         words[slot + _LENGTH] = size
-        if attended:
-            words[slot + _ATTENDED] = 1
-        elif size <= _BODY_SIZE:
-            words[slot + _ATTENDED] = words[slot + _LARGE] = 0
+        if attended or size > _BODY_SIZE:
+            self._place_apart(slot, body, attended)
+        else:
             start = self._bodies + offset * (_BODY_SIZE // _SLOT_WORDS)
             self._memory[start : start + size] = body
-        else:
-            self._place_large(slot, body)
         tail = self._tail
         words[self._queue + tail % SLOTS] = offset // _SLOT_WORDS
         self._tail = tail = (tail + 1) % _WORD
@@ -126,21 +129,21 @@ class Ring:
         self._rouse()
         return slot
 
-    def _place_large(self, slot: int, body: bytes) -> None:
+    def _place_apart(self, slot: int, body: bytes, attended: bool) -> None:
         words, size = self.words, len(body)
-        if size > _LARGE_BODY_SIZE or not self._free_large:
+        large = 0
+        if attended or size > _LARGE_BODY_SIZE or not self._free_large:
             words[slot + _ATTENDED] = 1
-            return
-        large = self._free_large.pop()
-        words[slot + _ATTENDED] = 0
-        words[slot + _LARGE] = large
-        start = self._large_bodies + (large - 1) * _LARGE_BODY_SIZE
-        self._memory[start : start + size] = body
+        else:
+            words[slot + _LARGE] = large = self._free_large.pop()
+            start = self._large_bodies + (large - 1) * _LARGE_BODY_SIZE
+            self._memory[start : start + size] = body
+        self._apart[slot] = large
 
     def _rouse(self) -> None:
         """Wakes the engine's thread if it sleeps inside of the module and what was just stored came too late for it."""
         with self._fence:  # Or the processor might load this first.
-            naps = self.words[self._base + _NAPS]
+            naps = self.words[self._naps]
         if naps % 2 and naps != self._woken:
             self._woken = naps
             self._wake()
@@ -179,22 +182,21 @@ class Ring:
 
     def read(self, slot: int) -> bytes | Reply:
         """Copies the reply out of a slot: the body alone if the request succeeded and nothing was printed."""
-        words = self.words
-        start = words[slot + _ADDRESS]
-        end = start + words[slot + _REPLY_LENGTH]
+        failed, start, size, printed = _unpack_reply(self._memory, 4 * (slot + _FAILED))
+        end = start + size
         body = bytes(self._memory[start:end])
-        size = words[slot + _PRINTED]
-        failed = words[slot + _FAILED]
-        if not size and not failed:
+        if not printed and not failed:
             return body
-        return Reply(not failed, body, str(self._memory[end : end + size], "utf-8"))
+        return Reply(not failed, body, str(self._memory[end : end + printed], "utf-8"))
 
     def release(self, slot: int) -> None:
         """Frees a slot."""
-        if self.words[slot + _LARGE]:
-            self._free_large.append(self.words[slot + _LARGE])
-            self.words[slot + _LARGE] = 0
-        self.words[slot] = 0  # So the engine sees that it may give its buffer back.
+        words = self.words
+        if slot in self._apart:
+            words[slot + _ATTENDED] = words[slot + _LARGE] = 0
+            if large := self._apart.pop(slot):
+                self._free_large.append(large)
+        words[slot] = 0  # So the engine sees that it may give its buffer back.
         self.free.append(slot)
 
     # The engine's thread.
