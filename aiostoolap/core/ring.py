@@ -28,7 +28,7 @@ _NUMBER, _LENGTH, _ATTENDED, _STOP, _AWAITED, _LARGE = range(6)
 DONE, _BEGUN, _FAILED = range(16, 19)
 # DONE holds a request's number when its reply is there.
 _unpack_reply = struct.Struct("<4I").unpack_from
-"""From the word FAILED on: whether it failed, where the reply is, its length, and that of what was printed behind it."""
+"""From the word FAILED on: whether it failed, where the reply is, its length, and that of what was printed."""
 _BODIES = 4 * (_FIRST_SLOT + SLOTS * _SLOT_WORDS)
 
 _IDLE, _ATTEND, _DISTURBED = 0, 2, 3
