@@ -21,7 +21,12 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="crash", dir=given.folder))
     print(f"seed {given.seed}, in {folder}", flush=True)
     begun = time.perf_counter()
-    tally = cycles.run(given.cycles, given.seed, folder, given.modes.split(","))
+
+    def tell(kills: int) -> None:
+        if kills % 100 == 0:
+            print(f"{kills} kills, {time.perf_counter() - begun:.0f} s", flush=True)
+
+    tally = cycles.run(given.cycles, given.seed, folder, given.modes.split(","), tell)
     shutil.rmtree(folder)
     for name, count in sorted(tally.items()):
         print(f"{count:8} {name}")

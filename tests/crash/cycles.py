@@ -10,7 +10,7 @@ import shutil
 import signal
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -216,7 +216,13 @@ async def _read(place: Path) -> list[Part]:
         return await tables.read(db)
 
 
-def run(cycles: int, seed: int, folder: Path, modes: Sequence[str] = ("full",)) -> Counter[str]:
+def run(
+    cycles: int,
+    seed: int,
+    folder: Path,
+    modes: Sequence[str] = ("full",),
+    progress: Callable[[int], object] = lambda kills: None,
+) -> Counter[str]:
     """Kills the process so many times, each time with one of the sync modes, and reads the database at the end.
 
     Args:
@@ -224,6 +230,7 @@ def run(cycles: int, seed: int, folder: Path, modes: Sequence[str] = ("full",)) 
         seed: of all that is chosen; the moments of the kills differ each time nevertheless.
         folder: where the database is made, in `db`; `before` is a copy of what the last kill left.
         modes: the sync modes, of those that lose nothing by a kill.
+        progress: called after each kill, with how many there were.
 
     Raises:
         BrokenError: something acknowledged is lost, or something is there in part.
@@ -238,6 +245,7 @@ def run(cycles: int, seed: int, folder: Path, modes: Sequence[str] = ("full",)) 
             _keep(folder)
             account.steps.append(f"kill {number}: {orders.sync_mode}")
             Cycle(orders, account, tally, rng).run()
+            progress(number + 1)
         number = cycles
         _keep(folder)
         account.find(asyncio.run(_read(folder / "db")))
