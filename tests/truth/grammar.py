@@ -215,8 +215,10 @@ class Grammar(Queries):
         self._run(f"DELETE FROM {table.name} WHERE {where}{self._returning(table)}", parameters=True, on=self._on())
 
     def _default(self, kind: str) -> str:
-        """A default; the engine loses quotes in it, see `known.py`."""
+        """A default; the native engine loses quotes in it, and signs of floats (patches 16, 26)."""
         value = self._plain(kind, null=False, key=False)
         if isinstance(value, str):
             value = value.replace("'", "")
+        if isinstance(value, float):
+            value = abs(value)
         return f" DEFAULT {literal(value)}"
