@@ -16,7 +16,7 @@ use stoolap::storage::traits::Engine;
 use crate::errors::Failure;
 use crate::references::{Commits, Effect};
 use crate::sql::{Checked, Plan, Plans};
-use crate::{files, guard, names, references, restore};
+use crate::{files, guard, joins, names, references, restore};
 
 type Outcome<T> = Result<T, Failure>;
 
@@ -113,14 +113,15 @@ impl Database {
         let engine = executor.engine();
         let epoch = engine.schema_epoch();
         let mut checked = plan.checked.borrow_mut();
-        if let Some(Checked { epoch: then, effects }) = &*checked
+        if let Some(Checked { epoch: then, effects, .. }) = &*checked
             && *then == epoch
         {
             return Ok(effects.clone());
         }
         names::check(&plan.cached.statement, engine)?;
         let effects: Rc<[Effect]> = references::effects(&plan.cached.statement, engine).into();
-        *checked = Some(Checked { epoch, effects: effects.clone() });
+        let joined = joins::joined(&plan.cached.statement, engine).map(|statement| plan.with(statement));
+        *checked = Some(Checked { epoch, effects: effects.clone(), joined });
         Ok(effects)
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The host's side of it is described in docs/protocol.md. The files: `ring` (requests come and replies go), `guard`
 //! (stops, the memory limit and panics become errors), `wire` (MessagePack), `sql` (what a statement is before it runs),
-//! `names` (whether its columns are there), `references` (foreign keys between transactions), `database`, `connection`
+//! `names` (whether its columns are there), `joins` (conditions of joins), `references` (foreign keys between transactions), `database`, `connection`
 //! (transactions), `session` (handles), `requests` (what each request does), `restore` (of snapshots), `errors` (stable
 //! codes), `files` (fsync).
 #![feature(alloc_error_hook, core_intrinsics, internal_output_capture, link_llvm_intrinsics, thread_local)]
@@ -13,6 +13,7 @@ mod database;
 mod errors;
 mod files;
 mod guard;
+mod joins;
 mod names;
 mod references;
 mod requests;

@@ -22,8 +22,7 @@ const DEEPEST_VIEW: usize = 32;
 
 /// Checks the names in a statement.
 pub fn check(statement: &Statement, engine: &MVCCEngine) -> Outcome {
-    let nothing =
-        Scope { engine, outer: None, common_tables: Vec::new(), sources: Vec::new(), aliases: Vec::new() };
+    let nothing = Scope::new(engine);
     match statement {
         Statement::Select(select) => nothing.select(select).map(drop),
         Statement::Insert(insert) => nothing.insert(insert),
@@ -51,22 +50,29 @@ pub fn check(statement: &Statement, engine: &MVCCEngine) -> Outcome {
 }
 
 /// Where rows come from, by the name that the statement gives it.
-struct Source {
-    name: String,
-    columns: Columns,
+pub struct Source {
+    pub name: String,
+    pub columns: Columns,
+    /// The name of the table, if it is one of the database.
+    pub table: Option<String>,
 }
 
 /// What the names in one SELECT, UPDATE or DELETE may mean, beside those of the statement around it.
-struct Scope<'a> {
-    engine: &'a MVCCEngine,
+pub struct Scope<'a> {
+    pub engine: &'a MVCCEngine,
     outer: Option<&'a Scope<'a>>,
     common_tables: Vec<Source>,
-    sources: Vec<Source>,
-    aliases: Vec<&'a str>,
+    pub sources: Vec<Source>,
+    aliases: Vec<String>,
 }
 
 impl<'a> Scope<'a> {
-    fn inner<'b>(&'b self) -> Scope<'b> {
+    /// Of a statement, which nothing is around.
+    pub fn new(engine: &'a MVCCEngine) -> Self {
+        Scope { engine, outer: None, common_tables: Vec::new(), sources: Vec::new(), aliases: Vec::new() }
+    }
+
+    pub fn inner<'b>(&'b self) -> Scope<'b> {
         Scope {
             engine: self.engine,
             outer: Some(self),
@@ -77,27 +83,33 @@ impl<'a> Scope<'a> {
     }
 
     /// This scope and those around it.
-    fn chain(&self) -> impl Iterator<Item = &Scope<'_>> {
+    pub fn chain(&self) -> impl Iterator<Item = &Scope<'_>> {
         std::iter::successors(Some(self), |scope| scope.outer)
     }
 
-    fn with(&mut self, clause: Option<&WithClause>) -> Outcome {
+    pub fn with(&mut self, clause: Option<&WithClause>) -> Outcome {
         for table in clause.iter().flat_map(|clause| &clause.ctes) {
             let name = table.name.value_lower.to_string();
             // It may refer to itself.
-            self.common_tables.push(Source { name: name.clone(), columns: None });
+            self.common_tables.push(Source { name: name.clone(), columns: None, table: None });
             let columns = self.select(&table.query)?;
             let named = || table.column_names.iter().map(|name| name.value_lower.to_string()).collect();
             let columns =
                 if table.column_names.is_empty() { columns } else { Some(CompactArc::new(named())) };
-            self.common_tables.push(Source { name, columns });
+            self.common_tables.push(Source { name, columns, table: None });
         }
         Ok(())
     }
 
-    fn add_table(&mut self, table: &Identifier, alias: Option<&Identifier>) -> Outcome {
-        let columns = self.columns_of(table.value_lower.as_str())?;
+    pub fn add_table(&mut self, table: &Identifier, alias: Option<&Identifier>) -> Outcome {
+        let name = table.value_lower.as_str();
+        let columns = self.columns_of(name)?;
+        let is_common = self.chain().any(|scope| scope.common_tables.iter().any(|table| table.name == name));
+        let is_table = !is_common && self.engine.get_table_schema(name).is_ok();
         self.add(Some(alias.unwrap_or(table)), columns);
+        if let Some(source) = self.sources.last_mut().filter(|_| is_table) {
+            source.table = Some(name.to_owned());
+        }
         Ok(())
     }
 
@@ -121,7 +133,7 @@ impl<'a> Scope<'a> {
     }
 
     /// What stands behind FROM.
-    fn add_source(&mut self, source: &Expression) -> Outcome {
+    pub fn add_source(&mut self, source: &Expression) -> Outcome {
         match source {
             Expression::TableSource(table) => self.add_table(&table.name, table.alias.as_ref())?,
             Expression::JoinSource(join) => {
@@ -140,9 +152,21 @@ impl<'a> Scope<'a> {
         Ok(())
     }
 
+    pub fn add_aliases(&mut self, select: &SelectStatement) {
+        for column in &select.columns {
+            if let Expression::Aliased(aliased) = column {
+                self.aliases.push(aliased.alias.value_lower.to_string());
+            }
+        }
+    }
+
+    pub fn has_alias(&self, name: &str) -> bool {
+        self.aliases.iter().any(|alias| alias == name)
+    }
+
     fn add(&mut self, name: Option<&Identifier>, columns: Columns) {
         let name = name.map_or_else(String::new, |name| name.value_lower.to_string());
-        self.sources.push(Source { name, columns });
+        self.sources.push(Source { name, columns, table: None });
     }
 
     /// Checks a SELECT that stands within this scope, and says which columns it gives.
@@ -152,11 +176,7 @@ impl<'a> Scope<'a> {
         if let Some(source) = &select.table_expr {
             scope.add_source(source)?;
         }
-        for column in &select.columns {
-            if let Expression::Aliased(aliased) = column {
-                scope.aliases.push(&aliased.alias.value_lower);
-            }
-        }
+        scope.add_aliases(select);
         if let Some(source) = &select.table_expr {
             scope.conditions(source)?;
         }
@@ -255,7 +275,7 @@ impl<'a> Scope<'a> {
         let known = |scope: &Scope| {
             let in_source =
                 |source: &Source| source.columns.as_ref().is_none_or(|columns| has(columns, name));
-            scope.aliases.contains(&name) || scope.sources.iter().any(in_source)
+            scope.has_alias(name) || scope.sources.iter().any(in_source)
         };
         match self.chain().flat_map(|scope| &scope.sources).next() {
             Some(source) if !self.chain().any(known) => Err(unknown_column(name, source)),
@@ -273,7 +293,7 @@ impl<'a> Scope<'a> {
     }
 }
 
-fn has(columns: &[String], name: &str) -> bool {
+pub fn has(columns: &[String], name: &str) -> bool {
     columns.iter().any(|column| column.eq_ignore_ascii_case(name))
 }
 
@@ -283,7 +303,7 @@ fn unknown_column(name: &str, source: &Source) -> Failure {
     Failure::new("column_not_found", message).with("column", name)
 }
 
-fn has_subquery(expression: &Expression) -> bool {
+pub fn has_subquery(expression: &Expression) -> bool {
     let parts = Parts::of(expression);
     parts.subquery.is_some() || parts.operands.into_iter().any(has_subquery)
 }

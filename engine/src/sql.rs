@@ -69,6 +69,8 @@ pub struct Plan {
 pub struct Checked {
     pub epoch: u64,
     pub effects: Rc<[Effect]>,
+    /// What to run in its place.
+    pub joined: Option<CachedPlanRef>,
 }
 
 /// An INSERT of one row as one of many rows: the work for a statement is then done once for all of them.
@@ -120,6 +122,11 @@ impl Plan {
         plan(&self.sql)
     }
 
+    /// Another statement with the same parameters.
+    pub fn with(&self, statement: Statement) -> CachedPlanRef {
+        cached(statement, self.cached.has_params, self.cached.param_count)
+    }
+
     /// The plan for many rows at once, if the statement allows one.
     pub fn wide(&self) -> Option<&Wide> {
         self.wide.get_or_init(|| widen(self)).as_ref()
@@ -149,7 +156,8 @@ impl Plan {
             files::check_import(&copy.file_path)?;
         }
         if !self.places.need_literals(context) {
-            return Ok(self.cached.clone());
+            let joined = self.checked.borrow().as_ref().and_then(|checked| checked.joined.clone());
+            return Ok(joined.unwrap_or_else(|| self.cached.clone()));
         }
         let values = context.clone();
         let mut parser = Parser::new(&self.sql);

@@ -1,0 +1,153 @@
+"""Products whose WHERE says how their tables belong together, and names without their tables."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+import aiostoolap
+from aiostoolap import DB
+
+ROWS = 3_000
+LIMIT = 64 << 20
+"""Bytes: enough for the tables, and for nothing that has as many rows as there are pairs."""
+
+
+@pytest_asyncio.fixture
+async def shop() -> AsyncIterator[DB]:
+    async with aiostoolap.connect(memory_limit=LIMIT) as db:
+        await db.execute("CREATE TABLE customer (c_id INTEGER PRIMARY KEY, c_name TEXT, c_city INTEGER)")
+        await db.execute(
+            "CREATE TABLE orders (o_id INTEGER PRIMARY KEY, o_customer INTEGER, o_total FLOAT, o_code TEXT)"
+        )
+        await db.execute("CREATE TABLE item (i_id INTEGER PRIMARY KEY, i_order INTEGER, i_price FLOAT)")
+        await db.execute("CREATE TABLE city (id INTEGER PRIMARY KEY, name TEXT)")
+        customers = [(n, f"c{n}", n % 7 if n % 5 else None) for n in range(ROWS)]
+        await db.execute_many("INSERT INTO customer VALUES (?, ?, ?)", customers)
+        await db.execute_many(
+            "INSERT INTO orders VALUES (?, ?, ?, ?)", [(n, n * 7 % ROWS, n / 2, f"c{n % 9}") for n in range(ROWS)]
+        )
+        await db.execute_many("INSERT INTO item VALUES (?, ?, ?)", [(n, n // 2, n / 4) for n in range(ROWS)])
+        await db.execute_many("INSERT INTO city VALUES (?, ?)", [(n, f"city{n}") for n in range(7)])
+        yield db
+
+
+SAME = {
+    "two": (
+        "SELECT c_name, o_id FROM customer, orders WHERE c_id = o_customer AND o_total < 100.0",
+        "SELECT c.c_name, o.o_id FROM customer c JOIN orders o ON c.c_id = o.o_customer WHERE o.o_total < 100.0",
+    ),
+    "the first and the last": (
+        "SELECT COUNT(*), SUM(i_price) FROM customer, item, orders"
+        " WHERE c_id = o_customer AND i_order = o_id AND c_city = 3",
+        "SELECT COUNT(*), SUM(i.i_price) FROM customer c JOIN orders o ON c.c_id = o.o_customer"
+        " JOIN item i ON i.i_order = o.o_id WHERE c.c_city = 3",
+    ),
+    "aliases": (
+        "SELECT a.c_id, b.c_id FROM customer a, customer b WHERE a.c_id = b.c_city AND b.c_id < 50",
+        "SELECT a.c_id, b.c_id FROM customer a JOIN customer b ON a.c_id = b.c_city WHERE b.c_id < 50",
+    ),
+    "CROSS JOIN": (
+        "SELECT c_name, o_id FROM customer CROSS JOIN orders WHERE o_customer = c_id",
+        "SELECT c.c_name, o.o_id FROM customer c JOIN orders o ON c.c_id = o.o_customer",
+    ),
+    "beside LEFT JOIN": (
+        "SELECT c_name, o_id, city.name FROM customer, orders LEFT JOIN city ON c_city = city.id"
+        " WHERE c_id = o_customer AND o_id < 40",
+        "SELECT c.c_name, o.o_id, t.name FROM customer c JOIN orders o ON c.c_id = o.o_customer"
+        " LEFT JOIN city t ON c.c_city = t.id WHERE o.o_id < 40",
+    ),
+    "a correlated EXISTS": (
+        "SELECT o_id FROM orders WHERE EXISTS (SELECT 1 FROM item WHERE i_order = o_id AND i_price > 700.0)",
+        "SELECT DISTINCT o.o_id FROM orders o JOIN item i ON i.i_order = o.o_id WHERE i.i_price > 700.0",
+    ),
+    "a correlated aggregate": (
+        "SELECT o_id FROM orders WHERE o_total < (SELECT SUM(i_price) FROM item WHERE i_order = o_id)",
+        "SELECT o.o_id FROM orders o JOIN (SELECT i_order AS k, SUM(i_price) AS s FROM item GROUP BY i_order) q"
+        " ON q.k = o.o_id WHERE o.o_total < q.s",
+    ),
+    "a subquery with a product": (
+        "SELECT c_id FROM customer WHERE c_id IN (SELECT o_customer FROM orders, item WHERE i_order = o_id)",
+        "SELECT DISTINCT o.o_customer FROM orders o JOIN item i ON i.i_order = o.o_id",
+    ),
+    "a common table": (
+        "WITH q AS (SELECT o_customer AS k, i_price AS p FROM orders, item WHERE i_order = o_id)"
+        " SELECT SUM(p), COUNT(k) FROM q",
+        "SELECT SUM(i.i_price), COUNT(o.o_customer) FROM orders o JOIN item i ON i.i_order = o.o_id",
+    ),
+    "UNION": (
+        "SELECT c_id FROM customer, orders WHERE c_id = o_customer AND o_id < 5"
+        " UNION ALL SELECT c_id FROM customer, orders WHERE c_id = o_customer AND o_id > 2990",
+        "SELECT o_customer FROM orders WHERE o_id < 5 OR o_id > 2990",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+async def test_a_product_with_conditions_is_a_join(shop: DB, name: str) -> None:
+    product, join = SAME[name]
+    found = sorted(map(repr, await shop.query(product, into=tuple)))
+    assert found
+    assert found == sorted(map(repr, await shop.query(join, into=tuple)))
+
+
+async def test_columns_keep_their_order(shop: DB) -> None:
+    """With `*`, the tables stay in theirs: here the first two have nothing in common."""
+    rows = await shop.query("SELECT * FROM city, item, orders WHERE i_order = o_id AND city.id = o_id", into=tuple)
+    assert rows.columns == (
+        *("city.id", "city.name", "item.i_id", "item.i_order", "item.i_price"),
+        *("orders.o_id", "orders.o_customer", "orders.o_total", "orders.o_code"),
+    )
+    assert len(rows) == 14
+    assert all(row[0] == row[3] == row[5] for row in rows)
+
+
+async def test_parameters_beside_it(shop: DB) -> None:
+    sql = "SELECT o_id FROM customer, orders WHERE c_id = o_customer AND c_name = $1 AND o_total >= $2"
+    assert await shop.query(sql, ("c7", 0.0), into=int) == [1]
+    assert await shop.query(sql, ("c7", 1.0), into=int) == []
+
+
+async def test_a_product_alone_is_one(shop: DB) -> None:
+    assert await shop.query_value("SELECT COUNT(*) FROM city a, city b") == 49
+    assert await shop.query_value("SELECT COUNT(*) FROM city a, city b WHERE a.id < b.id") == 21
+    assert await shop.query_value("SELECT COUNT(*) FROM city a, city b WHERE a.id = b.id OR a.id = 0") == 13
+
+
+async def test_values_of_two_types_are_compared_by_where(shop: DB) -> None:
+    assert await shop.query_value("SELECT COUNT(*) FROM city, orders WHERE id = o_total AND o_id < 100") == 7
+
+
+async def test_a_view_and_a_derived_table(shop: DB) -> None:
+    await shop.execute("CREATE VIEW sums AS SELECT i_order AS k, SUM(i_price) AS s FROM item GROUP BY i_order")
+    for source in ("sums", "(SELECT i_order AS k, SUM(i_price) AS s FROM item GROUP BY i_order) AS sums"):
+        sql = f"SELECT o_id, s FROM {source}, orders WHERE k = o_id AND o_id = 3"
+        assert await shop.query(sql, into=tuple) == [(3, 3.25)]
+
+
+async def test_a_table_that_is_altered(shop: DB) -> None:
+    sql = "SELECT COUNT(*) FROM city, orders WHERE city.id = o_customer"
+    assert await shop.query_value(sql) == 7
+    await shop.execute("ALTER TABLE orders ADD COLUMN id INTEGER DEFAULT 1")
+    assert await shop.query_value(sql) == 7
+    await shop.execute("ALTER TABLE city RENAME COLUMN id TO o_customer")
+    with pytest.raises(aiostoolap.ProgrammingError, match="id"):
+        await shop.query_value(sql)
+
+
+async def test_writes_with_correlated_names(shop: DB) -> None:
+    assert await shop.execute("DELETE FROM orders WHERE NOT EXISTS (SELECT 1 FROM item WHERE i_order = o_id)") == 1_500
+    sql = "UPDATE item SET i_price = 0.0 WHERE EXISTS (SELECT 1 FROM orders WHERE o_id = i_order AND o_customer = 7)"
+    assert await shop.execute(sql) == 2
+    assert await shop.query_value("SELECT COUNT(*) FROM item WHERE i_price = 0.0") == 3
+    await shop.execute("CREATE TABLE copy (a INTEGER, b TEXT)")
+    count = await shop.execute("INSERT INTO copy SELECT o_id, c_name FROM orders, customer WHERE c_id = o_customer")
+    assert count == 1_500
+
+
+async def test_it_shows_in_the_plan(shop: DB) -> None:
+    plan = "\n".join(await shop.query("EXPLAIN SELECT c_id FROM customer, orders WHERE c_id = o_customer", into=str))
+    assert "Join" in plan
+    assert "customer.c_id = orders.o_customer" in plan
