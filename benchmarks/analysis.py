@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,12 +50,16 @@ class Analysis:
         tables: what they are about.
         queries: in SQL, by name.
         limit: seconds after which a query is given up.
+        products: the names of queries of which the native engine would make all pairs of rows, without end.
     """
 
-    def __init__(self, tables: Sequence[Table], queries: Mapping[str, str], limit: float) -> None:
+    def __init__(
+        self, tables: Sequence[Table], queries: Mapping[str, str], limit: float, products: Container[str] = ()
+    ) -> None:
         self._tables = tables
         self._queries = queries
         self._limit = limit
+        self._products = products
         self.lines: list[Line] = []
         self.remarks: list[str] = []
 
@@ -79,6 +83,9 @@ class Analysis:
         answers: dict[str, list[tuple[Any, ...]]] = {}
         begun = time.perf_counter()
         for who, peer in found.peers.items():
+            if who == NATIVE.name and name in self._products:
+                out[who] = "not asked: it would make all pairs of rows first, without a limit of memory"
+                continue
             if who == NATIVE.name and OURS in out:
                 out[who] = "not asked what aiostoolap could not answer: it has no limits of time and memory"
                 continue
@@ -115,9 +122,16 @@ class Analysis:
                 )
 
 
-def analyse(plan: Plan, section: Section, tables: Sequence[Table], queries: Mapping[str, str], limit: float) -> Section:
-    """Fills a section with the lines of queries."""
-    analysis = Analysis(tables, queries, limit)
+def analyse(
+    plan: Plan,
+    section: Section,
+    tables: Sequence[Table],
+    queries: Mapping[str, str],
+    limit: float,
+    products: Container[str] = (),
+) -> Section:
+    """Fills a section with the lines of queries; the arguments are those of `Analysis`."""
+    analysis = Analysis(tables, queries, limit, products)
     begun = time.perf_counter()
     plan.on("asyncio", functools.partial(analysis.run, plan.rounds))
     section.lines += analysis.lines

@@ -1,6 +1,6 @@
 """TPC-H, whose 22 queries are in benchmarks/tpch.
 
-The engine takes `FROM a, b` as a product, and looks for no unqualified column in an outer query. So most
+The native engine takes `FROM a, b` as a product, and looks for no unqualified column in an outer query. So most
 queries are asked once more with `JOIN` and qualified names.
 """
 
@@ -89,10 +89,10 @@ def run(plan: Plan) -> Section:
     section = Section(
         "tpch",
         f"TPC-H at scale factor {scale}",
-        "The 22 queries of TPC-H over tables in memory: money as FLOAT, dates as TIMESTAMP, indexes on the keys. The "
-        "engine takes the standard's `FROM a, b` as a product, so that few of these end; `with JOIN` says the same "
-        f"query with `JOIN ... ON` and qualified names. What takes longer than {limit:.0f} s is stopped, and an answer "
-        "that is not DuckDB's counts as none.",
+        "The 22 queries of TPC-H over tables in memory: money as FLOAT, dates as TIMESTAMP, indexes on the keys. "
+        "`with JOIN` says the same query with `JOIN ... ON` and qualified names: the native engine is asked only "
+        "that, since it takes the standard's `FROM a, b` as a product, and looks for no unqualified column in an outer query. "
+        f"What takes longer than {limit:.0f} s is stopped, and an answer that is not DuckDB's counts as none.",
     )
     try:
         folder = generate(scale)
@@ -103,4 +103,5 @@ def run(plan: Plan) -> Section:
         Table(name, columns, list(rows(folder / f"{name}.csv", columns)), INDEXES.get(name, ()))
         for name, columns in TABLES.items()
     ]
-    return analyse(plan, section, tables, queries(), limit)
+    asked = queries()
+    return analyse(plan, section, tables, asked, limit, {name for name in asked if f"{name} with JOIN" in asked})

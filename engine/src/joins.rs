@@ -182,6 +182,13 @@ fn equalities(condition: &Expression, scope: &Scope) -> Vec<Equality> {
             found.extend(equalities(right, scope));
             found
         }
+        // What holds in each case.
+        (InfixOperator::Or, left, right) => {
+            let others = equalities(right, scope);
+            let others: Vec<String> = others.iter().map(|other| other.condition.to_string()).collect();
+            let in_others = |each: &Equality| others.contains(&each.condition.to_string());
+            equalities(left, scope).into_iter().filter(in_others).collect()
+        }
         (
             InfixOperator::Equal,
             Expression::QualifiedIdentifier(left),
