@@ -54,6 +54,12 @@ CONDITIONS = [
     "(a, b) IN ((10, 'q'), (NULL, 'Y'))",
     "(a, b) NOT IN ((10, 'x'), (NULL, 'Y'), (NULL, NULL))",
     "(id, a) NOT IN ((3, 7), (4, NULL))",
+    "(id, b) IN ((id, 'x'), (2, b))",
+    "(id, a) IN ((a, id), (id, a))",
+    "(id, a) NOT IN ((id, 10), (3, a), (4, a + 1))",
+    "(id, a) NOT IN ((1, NULL), (id, 20))",
+    "(id + 1, a) IN ((2, a), (5, LENGTH('12345')))",
+    "EXISTS (SELECT 1 FROM t AS u WHERE u.id = t.id AND (u.a, u.b) IN ((u.a, 'x'), (20, u.b)))",
 ]
 FORMS = [
     "{}",

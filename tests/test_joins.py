@@ -147,6 +147,33 @@ async def test_writes_with_correlated_names(shop: DB) -> None:
     assert count == 1_500
 
 
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("k.n >= k.id AND j.n >= 0", [1, 3]),
+        ("k.n >= k.id", [1, 3]),
+        ("k.id IN (k.n, 1) AND j.n >= 0", [1]),
+        ("k.id BETWEEN 0 AND k.n AND j.n >= 0", [1, 3]),
+        ("k.id IN (1, 3) AND j.n >= 0", [1, 3]),
+    ],
+)
+@pytest.mark.parametrize("join", ["JOIN", "LEFT JOIN"])
+async def test_conditions_on_a_key_and_another_column(db: DB, condition: str, expected: list[int], join: str) -> None:
+    for name, rows in (("j", "(1, 0), (2, 5), (3, 9)"), ("k", "(1, 5), (2, 0), (3, 9)")):
+        await db.execute(f"CREATE TABLE {name} (id INTEGER PRIMARY KEY, n INTEGER)")
+        await db.execute(f"INSERT INTO {name} VALUES {rows}")
+    sql = f"SELECT j.id FROM j {join} k ON j.id = k.id WHERE {condition} ORDER BY 1"
+    assert await db.query(sql, into=int) == expected
+
+
+async def test_a_derived_table_beside_a_condition_on_two_columns(shop: DB) -> None:
+    sql = (
+        "SELECT q.m FROM customer AS p JOIN (SELECT c_id AS m FROM customer) AS q ON p.c_id = q.m"
+        " WHERE p.c_city >= p.c_id ORDER BY 1"
+    )
+    assert await shop.query(sql, into=int) == [1, 2, 3, 4, 6]
+
+
 async def test_it_shows_in_the_plan(shop: DB) -> None:
     plan = "\n".join(await shop.query("EXPLAIN SELECT c_id FROM customer, orders WHERE c_id = o_customer", into=str))
     assert "Join" in plan

@@ -127,3 +127,68 @@ async def test_a_transaction_sees_what_it_has_done(folder: Path, seed: int) -> N
                 judge.execute("ROLLBACK")
             for sql in QUERIES:
                 assert plain(await db.query(sql)) == plain(judge.execute(sql)), sql
+
+
+UNIQUE = [
+    ("INSERT INTO n VALUES (1, 'a', 1), (2, 'a', 2)", 1),
+    ("INSERT INTO n VALUES (1, 'a', 1); INSERT INTO n VALUES (2, 'a', 2)", 1),
+    ("INSERT INTO n VALUES (1, 'a', 1); INSERT INTO n VALUES (2, 'b', 1), (3, 'c', 3)", 0),
+    ("INSERT INTO n VALUES (1, 'a', 1); INSERT INTO n VALUES (2, NULL, 1), (3, NULL, 1)", 0),
+    ("INSERT INTO n VALUES (1, 'a', 1); DELETE FROM n WHERE id = 1; INSERT INTO n VALUES (2, 'a', 2)", 0),
+    ("INSERT INTO n VALUES (1, 'a', 1); UPDATE n SET name = 'b'; INSERT INTO n VALUES (2, 'a', 2)", 0),
+    ("INSERT INTO n VALUES (1, 'a', 1), (2, 'b', 1) ON CONFLICT (name) DO NOTHING", 0),
+    ("INSERT INTO n VALUES (1, 'a', 1), (2, 'a', 2), (3, 'b', 3) ON CONFLICT (name) DO NOTHING", 0),
+    ("INSERT INTO n VALUES (1, 'a', 1), (2, 'a', 2), (3, 'a', 3) ON CONFLICT (name) DO UPDATE SET n = excluded.n", 0),
+    ("INSERT INTO n VALUES (1, 'a', 1), (2, 'a', 2) ON CONFLICT (name) DO UPDATE SET n = n.n + excluded.n", 0),
+    ("INSERT INTO n SELECT id, b, id FROM two", 1),
+    ("INSERT INTO n SELECT id, b, id FROM two ON CONFLICT (name) DO NOTHING", 0),
+    ("SAVEPOINT s; INSERT INTO n VALUES (1, 'a', 1); ROLLBACK TO SAVEPOINT s; INSERT INTO n VALUES (2, 'a', 2)", 0),
+    ("DELETE FROM n WHERE name = 'old'; INSERT INTO n VALUES (1, 'old', 1), (2, 'old', 2)", 1),
+    ("UPDATE n SET name = 'new'; INSERT INTO n VALUES (1, 'old', 1)", 0),
+]
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
+@pytest.mark.parametrize(("script", "refused"), UNIQUE)
+async def test_unique_values_of_one_transaction(folder: Path, script: str, refused: int, sealed: bool) -> None:
+    judge = sqlite3.connect(":memory:", isolation_level=None)
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        for sql in (
+            "CREATE TABLE n (id INTEGER PRIMARY KEY, name TEXT UNIQUE, n INTEGER)",
+            "INSERT INTO n VALUES (90, 'old', 0)",
+            "CREATE TABLE two (id INTEGER PRIMARY KEY, b TEXT)",
+            "INSERT INTO two VALUES (1, 'x'), (2, 'x'), (3, 'y')",
+        ):
+            await db.execute(sql)
+            judge.execute(sql)
+        if sealed:
+            await db.checkpoint()
+        judge.execute("BEGIN")
+        tx = await db.begin()
+        for sql in script.split("; "):
+            try:
+                await tx.execute(sql)
+            except aiostoolap.UniqueViolationError:
+                refused -= 1
+                with pytest.raises(sqlite3.IntegrityError):
+                    judge.execute(sql)
+            else:
+                judge.execute(sql)
+        assert refused == 0
+        await tx.commit()
+        rows = await db.query("SELECT * FROM n ORDER BY id", into=tuple)
+        assert rows == judge.execute("SELECT * FROM n ORDER BY id").fetchall()
+
+
+async def test_unique_values_of_many_rows(db: DB) -> None:
+    await db.execute("CREATE TABLE n (a INTEGER, b INTEGER, c INTEGER)")
+    await db.execute("CREATE UNIQUE INDEX both ON n (a, b)")
+    rows = [(n % 100, n // 200, n) for n in range(1_000)]
+    with pytest.raises(aiostoolap.UniqueViolationError):
+        await db.execute_many("INSERT INTO n VALUES (?, ?, ?)", rows)
+    assert await db.query("SELECT * FROM n") == []
+    upsert = "INSERT INTO n VALUES (?, ?, ?) ON CONFLICT (a, b) DO UPDATE SET c = excluded.c"
+    await db.execute_many(upsert, rows)
+    latest = {(a, b): c for a, b, c in rows}
+    expected = sorted((a, b, c) for (a, b), c in latest.items())
+    assert await db.query("SELECT * FROM n ORDER BY a, b", into=tuple) == expected

@@ -1,6 +1,7 @@
 //! Whether the columns that a statement names are there. The engine takes an unknown one for NULL, or for nothing, in many
 //! places: `UPDATE t SET nosuch = 1` changes nothing, without an error. What cannot be known before it runs (the
 //! columns of functions, and those that the engine names) is left to the engine.
+use stoolap::Error;
 use stoolap::common::CompactArc;
 use stoolap::parser::Parser;
 use stoolap::parser::ast::{
@@ -132,10 +133,25 @@ impl<'a> Scope<'a> {
         }
     }
 
+    /// Checks that there is such a table, view or common table: the engine does not where a condition is always false.
+    fn exists(&self, name: &str) -> Outcome {
+        let is_common = self.chain().any(|scope| scope.common_tables.iter().any(|table| table.name == name));
+        if is_common
+            || self.engine.get_table_schema(name).is_ok()
+            || !matches!(self.engine.get_view_lowercase(name), Ok(None))
+        {
+            return Ok(());
+        }
+        Err(Error::TableOrViewNotFound(name.to_owned()).into())
+    }
+
     /// What stands behind FROM.
     pub fn add_source(&mut self, source: &Expression) -> Outcome {
         match source {
-            Expression::TableSource(table) => self.add_table(&table.name, table.alias.as_ref())?,
+            Expression::TableSource(table) => {
+                self.add_table(&table.name, table.alias.as_ref())?;
+                self.exists(&table.name.value_lower)?;
+            }
             Expression::JoinSource(join) => {
                 self.add_source(&join.left)?;
                 self.add_source(&join.right)?;

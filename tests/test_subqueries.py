@@ -1,0 +1,112 @@
+"""Subqueries wherever they may stand: sqlite3 is the judge."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import aiostoolap
+from aiostoolap import DB
+
+SETUP = [
+    "CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT)",
+    "INSERT INTO t VALUES (1, 10, 'x'), (2, 20, 'Y'), (3, NULL, 'z'), (4, 5, NULL), (5, 2, 'x')",
+    "CREATE TABLE u (id INTEGER PRIMARY KEY, c INTEGER)",
+    "INSERT INTO u VALUES (1, 1), (2, 5), (3, 2), (7, NULL), (8, 4)",
+    "CREATE INDEX by_a ON t (a)",
+    "CREATE VIEW v AS SELECT id, c FROM u",
+]
+
+CONDITIONS = [
+    "t.id = u.id AND EXISTS (SELECT 1 FROM u AS w WHERE w.c = t.id)",
+    "t.id = u.c AND EXISTS (SELECT 1 FROM u AS w WHERE w.c = t.id)",
+    "t.id = u.id AND NOT EXISTS (SELECT 1 FROM u AS w WHERE w.c = t.id)",
+    "t.id = u.id AND t.id IN (SELECT w.c FROM u AS w WHERE w.id = t.id)",
+    "t.id = u.id AND t.id NOT IN (SELECT w.c FROM u AS w WHERE w.id = t.id)",
+    "t.id = u.id AND t.id < (SELECT w.c FROM u AS w WHERE w.id = t.id)",
+    "t.id > u.id AND u.c <= (SELECT MAX(w.a) FROM t AS w WHERE w.id = u.id)",
+    "EXISTS (SELECT 1 FROM t AS w WHERE w.id = t.id AND w.a = u.c)",
+    "t.id = u.id AND (SELECT COUNT(*) FROM u AS w WHERE c > t.id) > 1",
+    "t.id = u.id AND t.id IN (SELECT c FROM u)",
+    "t.id = u.id AND t.id IN (SELECT c FROM u) AND EXISTS (SELECT 1 FROM u AS w WHERE w.c = t.id)",
+]
+JOINS = [
+    f"SELECT t.id, u.id FROM t {join} u ON {condition}"
+    for condition in CONDITIONS
+    for join in ("JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN")
+]
+QUERIES = [
+    "SELECT COUNT(*), SUM(u.id) FROM t LEFT JOIN u ON t.id = u.id AND EXISTS (SELECT 1 FROM u AS w WHERE w.c = t.id)",
+    "SELECT t.b, COUNT(u.id) FROM t LEFT JOIN u ON t.id = u.id AND t.a > (SELECT MIN(c) FROM u AS w WHERE w.id >= t.id)"
+    " GROUP BY t.b",
+    "SELECT t.id, u.c, w.id FROM t LEFT JOIN u ON t.id = u.id AND EXISTS (SELECT 1 FROM u AS w WHERE w.c = t.id)"
+    " LEFT JOIN u AS w ON w.c = u.id AND t.a > (SELECT MIN(x.a) FROM t AS x WHERE x.id <= w.id)",
+    "SELECT t.id FROM t JOIN u ON t.id = u.id AND EXISTS (SELECT 1 FROM u AS w WHERE w.c = t.id) WHERE t.a > 3 LIMIT 9",
+    "SELECT id FROM t AS o WHERE EXISTS (SELECT 1 FROM t JOIN u ON t.id = u.id"
+    " AND EXISTS (SELECT 1 FROM u AS w WHERE w.c = t.id) WHERE t.id = o.id)",
+    "WITH k AS (SELECT id, c FROM u) SELECT t.id, k.c FROM t LEFT JOIN k ON t.id = k.id AND t.id IN (SELECT c FROM u)",
+    "WITH k AS (SELECT id, c FROM u) SELECT t.id, k.c FROM t LEFT JOIN k ON t.id = k.id"
+    " AND EXISTS (SELECT 1 FROM u AS w WHERE w.c = t.id)",
+    # In columns of a query on a view.
+    "SELECT id, (SELECT MAX(a) FROM t) FROM v",
+    "SELECT (SELECT MAX(a) FROM t) + id FROM v WHERE id > 1",
+    "SELECT id, EXISTS (SELECT 1 FROM t WHERE a = 5) FROM v",
+    "SELECT id, NOT EXISTS (SELECT 1 FROM t WHERE a = 5) FROM v",
+    "SELECT CASE WHEN 1 IN (SELECT c FROM u) THEN 'k' END FROM v",
+    "SELECT id IN (SELECT a FROM t) FROM v",
+    "SELECT id, (SELECT MAX(a) FROM t WHERE t.id = v.id) FROM v",
+    "SELECT COUNT(*), (SELECT MAX(a) FROM t) FROM v",
+    "SELECT id, (SELECT MAX(a) FROM t) AS m FROM v ORDER BY c LIMIT 2",
+    # Beside an IN that an index answers.
+    "SELECT 'k' FROM t AS p WHERE p.id IN (1, 2) AND NOT EXISTS (SELECT 1 FROM u AS q WHERE p.a = q.id)",
+    "SELECT id FROM t WHERE id IN (1, 2, 3) AND EXISTS (SELECT 1 FROM u WHERE u.c = t.id)",
+    "SELECT id FROM t WHERE id IN (1, 2, 3) AND id < (SELECT c FROM u WHERE u.id = t.id)",
+    "SELECT id FROM t WHERE a IN (2, 10, 20) AND b IN (SELECT w.b FROM t AS w WHERE w.id > t.id)",
+    "SELECT id FROM t WHERE id IN (SELECT c FROM u) AND EXISTS (SELECT 1 FROM u AS w WHERE w.id = t.a)",
+]
+
+
+@pytest.fixture
+def judge() -> Iterator[sqlite3.Connection]:
+    judge = sqlite3.connect(":memory:")
+    for statement in SETUP:
+        judge.execute(statement)
+    yield judge
+    judge.close()
+
+
+@pytest.fixture
+async def filled(db: DB) -> DB:
+    for statement in SETUP:
+        await db.execute(statement)
+    return db
+
+
+def bag(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return sorted(rows, key=repr)
+
+
+@pytest.mark.parametrize("sql", [*JOINS, *QUERIES])
+async def test_subqueries_are_evaluated(filled: DB, judge: sqlite3.Connection, sql: str) -> None:
+    right = judge.execute(sql).fetchall()
+    # Where sqlite3 has integers, there may be booleans.
+    rows = [
+        tuple(int(item) if isinstance(item, bool) else item for item in row)
+        for row in await filled.query(sql, into=tuple)
+    ]
+    assert bag(rows) == bag(right)
+
+
+async def test_a_table_that_is_not_there_is_an_error_everywhere(filled: DB) -> None:
+    for sql in (
+        "SELECT * FROM nosuch JOIN u ON nosuch.x = u.id WHERE FALSE",
+        "SELECT id FROM t WHERE FALSE AND EXISTS (SELECT 1 FROM nosuch)",
+        "SELECT id FROM (SELECT id FROM nosuch) AS q WHERE FALSE",
+        "WITH k AS (SELECT id FROM nosuch) SELECT 1 FROM t WHERE FALSE",
+    ):
+        with pytest.raises(aiostoolap.ProgrammingError, match="'nosuch' not found") as caught:
+            await filled.query(sql)
+        assert caught.value.code == "table_not_found"
