@@ -1,12 +1,13 @@
 //! `FROM a, b WHERE a.x = b.x`: the engine would make all pairs before it looks at WHERE. So what WHERE says of two
 //! tables becomes the condition of their join. WHERE keeps it, and nothing but the time depends on it. It is the engine
-//! also that does not find a column there without its table's name: such names are completed.
+//! also that does not find a column there without its table's name: such names are completed. And subqueries of ON are
+//! evaluated in WHERE.
 use stoolap::core::DataType;
 use stoolap::parser::ast::{
     Expression, Identifier, InfixExpression, InfixOperator, JoinTableSource, QualifiedIdentifier,
     SelectStatement, Statement,
 };
-use stoolap::parser::{Token, TokenType};
+use stoolap::parser::{Position, Token, TokenType};
 use stoolap::storage::mvcc::MVCCEngine;
 use stoolap::storage::traits::Engine;
 
@@ -25,6 +26,7 @@ pub fn joined(statement: &Statement, engine: &MVCCEngine) -> Option<Statement> {
         Statement::Insert(insert) => insert.select.iter_mut().for_each(|select| join(select, &nothing)),
         Statement::Update(update) if update.with.is_none() => {
             scope.add_table(&update.table_name, None).ok()?;
+            update.updates.values_mut().for_each(|value| complete(value, &scope));
             update.where_clause.iter_mut().for_each(|condition| complete(condition, &scope));
         }
         Statement::Delete(delete) if delete.with.is_none() => {
@@ -52,7 +54,9 @@ fn concerns(statement: &Statement) -> bool {
                 || select.columns.iter().any(names::has_subquery)
         }
         Statement::Insert(insert) => insert.select.is_some(),
-        Statement::Update(update) => has_subquery(&update.where_clause),
+        Statement::Update(update) => {
+            has_subquery(&update.where_clause) || update.updates.values().any(names::has_subquery)
+        }
         Statement::Delete(delete) => has_subquery(&delete.where_clause),
         Statement::Explain(explain) => concerns(&explain.statement),
         _ => false,
@@ -77,6 +81,10 @@ fn join(select: &mut SelectStatement, outer: &Scope) {
         if scope.add_source(source).is_err() {
             return;
         }
+        let mut lifted = Vec::new();
+        lift(source, &mut lifted);
+        let lifted = lifted.into_iter().chain(select.where_clause.take().map(|condition| *condition));
+        select.where_clause = lifted.reduce(both).map(Box::new);
         complete_conditions(source, &scope);
     }
     select.where_clause.iter_mut().for_each(|condition| complete(condition, &scope));
@@ -105,6 +113,43 @@ fn join_within(source: &mut Expression, around: &Scope) {
         }
         _ => {}
     }
+}
+
+/// Takes what has a subquery out of the conditions of inner joins, for WHERE: within a join the engine evaluates it for
+/// rows of one table, or not at all.
+fn lift(source: &mut Expression, lifted: &mut Vec<Expression>) {
+    let Expression::JoinSource(pair) = source else { return };
+    if !matches!(&*pair.join_type, "INNER" | "CROSS" | "LEFT") {
+        return; // Rows without a partner would not meet WHERE.
+    }
+    lift(&mut pair.left, lifted);
+    if pair.join_type == "INNER"
+        && let Some(condition) = pair.condition.take()
+    {
+        let (with, without): (Vec<_>, Vec<_>) = parts(*condition).into_iter().partition(names::has_subquery);
+        lifted.extend(with);
+        pair.condition = without.into_iter().reduce(both).map(Box::new);
+        if pair.condition.is_none() {
+            pair.join_type = "CROSS".into();
+        }
+    }
+}
+
+/// What AND holds together.
+fn parts(condition: Expression) -> Vec<Expression> {
+    match condition {
+        Expression::Infix(infix) if infix.op_type == InfixOperator::And => {
+            let mut found = parts(*infix.left);
+            found.extend(parts(*infix.right));
+            found
+        }
+        other => vec![other],
+    }
+}
+
+fn both(one: Expression, other: Expression) -> Expression {
+    let token = Token::new(TokenType::Keyword, "AND", Position::default());
+    Expression::Infix(InfixExpression::new(token, Box::new(one), "AND", Box::new(other)))
 }
 
 fn complete_conditions(source: &mut Expression, scope: &Scope) {
@@ -262,10 +307,6 @@ fn connect(source: &mut Expression, equalities: &[Equality]) -> Vec<String> {
     let right = tables(&pair.right);
     if is_product(pair) {
         let found = equalities.iter().filter(|equality| equality.connects(&names, &right));
-        let both = |one: Expression, other: Expression| {
-            let token = Token::new(TokenType::Keyword, "AND", pair.token.position);
-            Expression::Infix(InfixExpression::new(token, Box::new(one), "AND", Box::new(other)))
-        };
         if let Some(condition) = found.map(|equality| equality.condition.clone()).reduce(both) {
             pair.join_type = "INNER".into();
             pair.condition = Some(Box::new(condition));

@@ -95,14 +95,6 @@ WRONG = (
         None,
     ),
     Wrong(
-        "a column of UPDATE's table is not found in a subquery of its WHERE, unless qualified",
-        TABLES,
-        "UPDATE t SET a = 1 WHERE (SELECT COUNT(*) FROM u WHERE b = 'x') > 0 RETURNING id",
-        [(1,)],
-        seen=r"^(UPDATE|DELETE).*\(SELECT",
-        code="column_not_found",
-    ),
-    Wrong(
         "a correlated subquery beside a condition on an indexed column does not know a column that is not selected",
         TABLES,
         "SELECT 'k' FROM t AS p WHERE p.id IN (1, 2) AND NOT EXISTS (SELECT 1 FROM u AS q WHERE p.a = q.id)",
