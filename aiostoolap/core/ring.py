@@ -109,7 +109,7 @@ class Ring:
             attended: the engine leaves `serve` for it, and `run` brings the body.
             expected: as if `expect` were called before it can be done.
         """
-        slot = self.free.pop()
+        slot = self.free[-1]
         words = self.words
         offset = slot - self._slots
         size = len(body)
@@ -124,6 +124,8 @@ class Ring:
             self._memory[start : start + size] = body
         tail = self._tail
         words[self._queue + tail % SLOTS] = offset // _SLOT_WORDS
+        # An interrupt from the keyboard comes where something is called: none comes until it is placed.
+        del self.free[-1]
         self._tail = tail = (tail + 1) % _WORD
         words[self._base] = tail
         self._rouse()
@@ -135,9 +137,11 @@ class Ring:
         if attended or size > _LARGE_BODY_SIZE or not self._free_large:
             words[slot + _ATTENDED] = 1
         else:
-            words[slot + _LARGE] = large = self._free_large.pop()
+            large = self._free_large[-1]
             start = self._large_bodies + (large - 1) * _LARGE_BODY_SIZE
             self._memory[start : start + size] = body
+            words[slot + _LARGE] = large
+            del self._free_large[-1]
         self._apart[slot] = large
 
     def _rouse(self) -> None:
