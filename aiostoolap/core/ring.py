@@ -109,23 +109,25 @@ class Ring:
             attended: the engine leaves `serve` for it, and `run` brings the body.
             expected: as if `expect` were called before it can be done.
         """
-        slot = self.free[-1]
+        slot = self.free.pop()
         words = self.words
-        offset = slot - self._slots
-        size = len(body)
-        words[slot] = number
-        if expected:
-            words[slot + _AWAITED] = number
-        words[slot + _LENGTH] = size
-        if attended or size > _BODY_SIZE:
-            self._place_apart(slot, body, attended)
-        else:
-            start = self._bodies + offset * (_BODY_SIZE // _SLOT_WORDS)
-            self._memory[start : start + size] = body
+        try:
+            offset = slot - self._slots
+            size = len(body)
+            words[slot] = number
+            if expected:
+                words[slot + _AWAITED] = number
+            words[slot + _LENGTH] = size
+            if attended or size > _BODY_SIZE:
+                self._place_apart(slot, body, attended)
+            else:
+                start = self._bodies + offset * (_BODY_SIZE // _SLOT_WORDS)
+                self._memory[start : start + size] = body
+        except BaseException:  # An interrupt from the keyboard. It comes where something is called: not from here on.
+            self.release(slot)
+            raise
         tail = self._tail
         words[self._queue + tail % SLOTS] = offset // _SLOT_WORDS
-        # An interrupt from the keyboard comes where something is called: none comes until it is placed.
-        del self.free[-1]
         self._tail = tail = (tail + 1) % _WORD
         words[self._base] = tail
         self._rouse()
