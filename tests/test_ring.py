@@ -42,6 +42,16 @@ def test_where_memory_ordering_is_proven(
     assert ring.is_ordered() == ordered
 
 
+def test_the_time_asleep_goes_on_where_its_word_begins_again() -> None:
+    memory = memoryview(bytearray(1 << 20))
+    place = ring.Ring(memory, memory.cast("I"), 0, lambda: None)
+    days = 40
+    for slept in range(0, 1000 * days, days):
+        place.words[ring._SLEPT] = slept * 86_400_000 % 2**32
+        place.order(follow=True, patience=0, doze=0, time=None)
+    assert place.slept == (1000 - 1) * days * 86_400
+
+
 async def test_a_loop_that_sleeps_is_told_of_calls_that_had_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     # It asks to be told of a call that has no slot yet, and puts it into one later; the engine is quick then.
     place = ring.Ring.place

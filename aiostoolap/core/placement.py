@@ -132,7 +132,8 @@ class Placement:
             return
         if call.answer is None:
             call.answer = answer = place.read(slot)
-            if isinstance(answer, ring.Reply) and not answer.ok and not call.abandoned:
+            is_told = not (call.abandoned or call.request.tidies)
+            if isinstance(answer, ring.Reply) and not answer.ok and is_told:
                 self.failures += 1
         call.slot = None
         del self._calls[slot]

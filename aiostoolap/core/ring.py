@@ -92,6 +92,8 @@ class Ring:
         self._apart: dict[int, int] = {}
         """The slots whose bodies are not in them, and the large body that has each, or 0."""
         self._tail = 0
+        self._slept = 0
+        """Milliseconds, when it was last looked."""
         self.own = self._slots
         """The slot that the engine's thread uses for requests of its own. It is not queued, so one number will do."""
         self.words[self.own] = 1
@@ -217,6 +219,7 @@ class Ring:
             time: microseconds after which to leave; None for no limit.
         """
         words, base = self.words, self._base
+        self._look_at_sleep()
         words[base + _LEAVE] = 0
         words[base + _FOLLOW] = follow
         words[base + _LIMIT] = self._tail
@@ -236,8 +239,13 @@ class Ring:
 
     @property
     def slept(self) -> float:
-        """Seconds that the engine's thread has slept inside of the module, modulo 2^32 milliseconds."""
-        return float(self.words[self._base + _SLEPT]) / 1000
+        """Seconds that the engine's thread has slept inside of the module."""
+        self._look_at_sleep()
+        return self._slept / 1000
+
+    def _look_at_sleep(self) -> None:
+        # The word begins again every 50 days.
+        self._slept += (self.words[self._base + _SLEPT] - self._slept) % _WORD
 
     @property
     def served(self) -> int:
