@@ -11,6 +11,7 @@ from pathlib import Path
 
 from aiostoolap.directory import RESTORING, is_plain, sync, sync_tree
 from aiostoolap.errors import InterfaceError, OperationalError
+from aiostoolap.locks import Claim
 
 __all__: list[str] = []
 
@@ -39,17 +40,17 @@ class Backup:
         self._source = source
         self._target = target
         self._partial = target.with_name(f".{target.name}.partial")
+        self._claim: Claim | None = None
         self._copied: dict[Path, _Version] = {}
 
     def prepare(self) -> None:
         """Copies the files that have not changed lately; the engine may change any of them meanwhile.
 
         Raises:
-            OperationalError: the copy cannot be written.
+            OperationalError: the copy cannot be written, or another one is being made there.
         """
-        self.discard()
         with _writing():
-            self._partial.mkdir(parents=True)
+            self._claim = Claim(self._partial)
             for file in self._files():
                 with suppress(FileNotFoundError):  # The engine has removed it.
                     version = _version(file)
@@ -77,11 +78,19 @@ class Backup:
                     self._copy(file)
             sync_tree(self._partial, files=True)
             self._partial.rename(self._target)
-            sync(self._target.parent)
+            try:
+                sync(self._target.parent)
+            except OSError:
+                self._target.rename(self._partial)  # It is no copy that outlasts a loss of power.
+                raise
+            if self._claim is not None:
+                self._claim.release()
 
     def discard(self) -> None:
         """Removes a copy that was not finished."""
-        shutil.rmtree(self._partial, ignore_errors=True)
+        if self._claim is not None:
+            shutil.rmtree(self._partial, ignore_errors=True)
+            self._claim.release()
 
     def _files(self) -> Iterator[Path]:
         for folder, folders, names in os.walk(self._source):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 import threading
 import time
@@ -147,6 +148,55 @@ class DirectoryLock:
         if descriptor >= 0:
             with contextlib.suppress(OSError):  # Somebody has closed it for us.
                 os.close(descriptor)
+
+
+class Claim:
+    """A directory to fill, empty at first, which nobody else claims; what an ended process has left there is removed.
+
+    On Windows, and on file systems without such locks, nobody is kept from claiming it as well.
+
+    Args:
+        folder: the directory.
+
+    Raises:
+        BlockingIOError: somebody else has claimed it.
+        OSError: it cannot be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._descriptor = -1
+        try:
+            while not self._take(folder):
+                self.release()
+        except BaseException:
+            self.release()
+            raise
+
+    def _take(self, folder: Path) -> bool:
+        folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if sys.platform != "win32":
+                self._descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+                try:
+                    _lock(self._descriptor)
+                except BlockingIOError as error:
+                    raise BlockingIOError(error.errno, "somebody else is making it", str(folder)) from None
+                except OSError:
+                    pass  # There are no such locks.
+                if not os.path.samestat(os.fstat(self._descriptor), folder.stat()):
+                    return False  # Whoever had claimed it has renamed or removed it just now.
+            if not any(folder.iterdir()):
+                return True
+            shutil.rmtree(folder)
+        return False
+
+    def release(self) -> None:
+        """Gives it up. May be called again."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            with contextlib.suppress(OSError):
+                _unlock(descriptor)  # A copy of the descriptor may have got into a child.
+            os.close(descriptor)
 
 
 def _write(descriptor: int, holder: str) -> None:

@@ -241,11 +241,11 @@ class _Source:
         self._verbs._caller.drop(call)
 
     async def close(self, cursor: int) -> None:
-        with contextlib.suppress(ClosedError, EngineLostError):  # Its connection, or the engine, has ended.
-            await self._verbs._caller.submit(protocol.close(cursor))
+        with contextlib.suppress(ClosedError, EngineLostError):  # A stop, its connection's end or the engine's has.
+            await self._verbs._caller.submit(protocol.close_cursor(cursor))
 
     def release(self, cursor: int) -> None:
-        self._verbs._caller.post(protocol.close(cursor))
+        self._verbs._caller.post(protocol.close_cursor(cursor))
 
 
 class _Batches:

@@ -113,6 +113,57 @@ async def test_a_backup_that_fails_at_the_end(folder: Path, tmp_path: Path, monk
     assert [path.name for path in tmp_path.iterdir()] == ["db"]
 
 
+async def test_a_backup_whose_name_is_not_durable_is_none(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(path: Path) -> None:
+        assert path == tmp_path, "the files, and their directory, have been synced before"
+        assert (tmp_path / "copy").exists()
+        raise OSError(5, os.strerror(5))
+
+    async with aiostoolap.connect(folder) as db:
+        await db.execute("CREATE TABLE t (a INTEGER)")
+        monkeypatch.setattr(backup, "sync", fail)
+        with pytest.raises(aiostoolap.OperationalError, match="Input/output error"):
+            await db.backup(tmp_path / "copy")
+    assert [path.name for path in tmp_path.iterdir()] == ["db"]
+
+
+async def test_two_backups_to_one_place(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one touches nothing of the first one, which would be thought whole."""
+    monkeypatch.setattr(backup, "_SETTLED", -1_000_000_000)
+    async with aiostoolap.connect(folder) as db, aiostoolap.connect(tmp_path / "other") as other:
+        await db.execute("CREATE TABLE t (a INTEGER)")
+        await db.execute("INSERT INTO t VALUES (1)")
+        await other.execute("CREATE TABLE other (a INTEGER)")
+        prepare = backup.Backup.prepare
+
+        def second_after(self: backup.Backup) -> None:
+            prepare(self)
+            monkeypatch.setattr(backup.Backup, "prepare", prepare)
+            for copied in (db, other):
+                with pytest.raises(aiostoolap.OperationalError, match="somebody else is making it"):
+                    asyncio.run_coroutine_threadsafe(copied.backup(tmp_path / "copy"), loop).result()
+
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(backup.Backup, "prepare", second_after)
+        await db.backup(tmp_path / "copy")
+    async with aiostoolap.connect(tmp_path / "copy") as copy:
+        assert await copy.query("SELECT a FROM t", into=int) == [1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "db", "other"]
+
+
+async def test_what_a_killed_process_has_left_of_a_backup_is_no_part_of_the_next(folder: Path, tmp_path: Path) -> None:
+    left = tmp_path / ".copy.partial" / "volumes" / "t"
+    left.mkdir(parents=True)
+    (left / "vol_1.vol").write_text("half")
+    async with aiostoolap.connect(folder) as db:
+        await db.execute("CREATE TABLE t (a INTEGER)")
+        await db.backup(tmp_path / "copy")
+    assert not (tmp_path / "copy" / "volumes" / "t" / "vol_1.vol").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "db"]
+
+
 async def test_a_backup_that_is_cancelled_leaves_nothing(folder: Path, tmp_path: Path) -> None:
     async with aiostoolap.connect(folder) as db:
         await db.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)")

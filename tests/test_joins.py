@@ -68,6 +68,27 @@ SAME = {
         "SELECT o.o_id FROM orders o JOIN (SELECT i_order AS k, SUM(i_price) AS s FROM item GROUP BY i_order) q"
         " ON q.k = o.o_id WHERE o.o_total < q.s",
     ),
+    "EXISTS in ON": (
+        "SELECT o_id, i_id FROM orders JOIN item ON i_order = o_id"
+        " AND EXISTS (SELECT 1 FROM customer WHERE c_id = o_customer AND c_city = 3)",
+        "SELECT o.o_id, i.i_id FROM orders o JOIN item i ON i.i_order = o.o_id"
+        " JOIN customer c ON c.c_id = o.o_customer WHERE c.c_city = 3",
+    ),
+    "EXISTS in ON alone": (
+        "SELECT a.id, b.id FROM city a JOIN city b ON EXISTS (SELECT 1 FROM item WHERE i_id = a.id AND i_order = b.id)",
+        "SELECT i_id, i_order FROM item WHERE i_id < 7",
+    ),
+    "NOT IN in ON of a third table": (
+        "SELECT c_id, i_id FROM customer JOIN orders ON c_id = o_customer JOIN item ON i_order = o_id"
+        " AND i_id NOT IN (SELECT j.i_id FROM item j WHERE j.i_order = o_id AND j.i_price > 100.0)",
+        "SELECT o.o_customer, i.i_id FROM orders o JOIN item i ON i.i_order = o.o_id WHERE i.i_price <= 100.0",
+    ),
+    "EXISTS in ON before LEFT JOIN": (
+        "SELECT o_id, city.name FROM orders JOIN item ON i_order = o_id AND EXISTS (SELECT 1 FROM item j"
+        " WHERE j.i_order = o_id AND j.i_id > 2900) LEFT JOIN city ON city.id = o_id - 1455",
+        "SELECT o.o_id, t.name FROM orders o JOIN item i ON i.i_order = o.o_id LEFT JOIN city t ON t.id = o.o_id - 1455"
+        " WHERE o.o_id >= 1450",
+    ),
     "a subquery with a product": (
         "SELECT c_id FROM customer WHERE c_id IN (SELECT o_customer FROM orders, item WHERE i_order = o_id)",
         "SELECT DISTINCT o.o_customer FROM orders o JOIN item i ON i.i_order = o.o_id",
@@ -172,6 +193,13 @@ async def test_a_derived_table_beside_a_condition_on_two_columns(shop: DB) -> No
         " WHERE p.c_city >= p.c_id ORDER BY 1"
     )
     assert await shop.query(sql, into=int) == [1, 2, 3, 4, 6]
+async def test_a_subquery_among_what_an_update_sets(shop: DB) -> None:
+    sql = "UPDATE city SET name = (SELECT MAX(o_code) FROM orders WHERE o_customer = id) WHERE id < 2"
+    assert await shop.execute(sql) == 2
+    wanted = [
+        (n, await shop.query_value("SELECT MAX(o_code) FROM orders WHERE o_customer = $1", (n,))) for n in range(2)
+    ]
+    assert await shop.query("SELECT id, name FROM city WHERE id < 2 ORDER BY id", into=tuple) == wanted
 
 
 async def test_it_shows_in_the_plan(shop: DB) -> None:

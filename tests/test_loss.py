@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,19 @@ async def filled(engine: Engine, name: str) -> DB:
 
 
 COUNT = "SELECT COUNT(*) FROM t"
+
+
+async def test_the_log_tells_where_an_instance_trapped(
+    tmp_path: Path, trap: Trap, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Engine(tmp_path) as engine, await filled(engine, "file:///data/a") as db:
+        await lose(db, trap)
+    [record] = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.name == "aiostoolap"
+    assert "the engine's instance is gone: " in record.message
+    assert record.exc_info is not None
+    [trace] = getattr(record.exc_info[1], "__notes__", [""])
+    assert len(re.findall(r"^ *\d+: 0x\w+ - .*wasm function \d+", trace, re.MULTILINE)) > 3, trace
 
 
 async def test_file_databases_open_again_by_themselves(tmp_path: Path, trap: Trap) -> None:

@@ -106,6 +106,19 @@ async def test_what_is_fetched_ahead_in_vain_is_no_failure(engine: aiostoolap.En
     assert (figures.failures, figures.cursors) == (0, 0)
 
 
+async def test_what_a_stop_has_closed_already_is_no_failure(engine: aiostoolap.Engine) -> None:
+    async with await engine.open_memory() as db:
+        await db.execute("CREATE TABLE t (n INTEGER)")
+        await db.execute_many("INSERT INTO t VALUES (?)", [(n,) for n in range(30_000)])
+        for _ in range(5):
+            async with db.query("SELECT n, MD5(REPEAT('x', 30000 + n)) FROM t") as rows:
+                async for n, _ in rows:
+                    if n == 5_000:
+                        break  # What is fetched ahead, slowly, is stopped.
+        figures = await engine.stats()
+    assert (figures.failures, figures.cursors) == (0, 0)
+
+
 async def test_many_that_wait_add_up(engine: aiostoolap.Engine) -> None:
     async with await engine.open_memory() as db:
         await db.execute("CREATE TABLE t (n INTEGER)")

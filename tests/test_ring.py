@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import platform
 import sys
+import threading
 import time
+from typing import Any
 
 import pytest
 
 import aiostoolap
-from aiostoolap.core import ring, watch
+from aiostoolap import errors
+from aiostoolap.core import protocol, ring, watch
+from aiostoolap.core.exchange import Exchange
+from aiostoolap.core.lanes import Lane
 from aiostoolap.core.pace import Latency
 from tests.stress import stress
 
@@ -37,6 +42,16 @@ def test_where_memory_ordering_is_proven(
     assert ring.is_ordered() == ordered
 
 
+def test_the_time_asleep_goes_on_where_its_word_begins_again() -> None:
+    memory = memoryview(bytearray(1 << 20))
+    place = ring.Ring(memory, memory.cast("I"), 0, lambda: None)
+    days = 40
+    for slept in range(0, 1000 * days, days):
+        place.words[ring._SLEPT] = slept * 86_400_000 % 2**32
+        place.order(follow=True, patience=0, doze=0, time=None)
+    assert place.slept == (1000 - 1) * days * 86_400
+
+
 async def test_a_loop_that_sleeps_is_told_of_calls_that_had_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     # It asks to be told of a call that has no slot yet, and puts it into one later; the engine is quick then.
     place = ring.Ring.place
@@ -54,3 +69,47 @@ async def test_a_loop_that_sleeps_is_told_of_calls_that_had_to_wait(monkeypatch:
         slow = db.query_value("SELECT COUNT(*) FROM t a, t b WHERE a.n < b.n")
         quick = [db.query_value("SELECT $1", (number,)) for number in range(500)]
         assert await asyncio.gather(slow, *quick) == [499_500, *range(500)]
+
+
+@pytest.mark.parametrize("step", ["_place_apart", "_rouse"])
+async def test_an_interrupt_while_a_call_is_placed_costs_no_slot(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the keyboard: where the body is copied, and where the engine is woken, which take the time."""
+    original, interrupts = getattr(ring.Ring, step), iter([True])
+
+    def interrupted(self: ring.Ring, *arguments: Any) -> None:
+        if threading.current_thread() is threading.main_thread() and next(interrupts, False):
+            raise KeyboardInterrupt
+        original(self, *arguments)
+
+    async with aiostoolap.connect() as db:
+        place = db._caller._exchange.ring
+        assert place is not None
+        large = len(place._free_large)
+        with monkeypatch.context() as patch:
+            patch.setattr(ring.Ring, step, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                await db.query_value("SELECT $1", ("x" * 5_000,))
+        assert await db.query_value("SELECT $1", ("y" * 5_000,)) == "y" * 5_000
+        async with asyncio.timeout(10):
+            while len(place.free) < ring.SLOTS - 1:
+                await asyncio.sleep(0.001)
+        assert len(place._free_large) == large
+
+
+def test_a_reply_that_cannot_be_read_leaves_nobody_waiting() -> None:
+    """After a trap, the memory may hold nonsense."""
+    memory = memoryview(bytearray(16 << 20))
+    place, exchange, woken = ring.Ring(memory, memory.cast("I"), 0, lambda: None), Exchange(), list[int]()
+    exchange.open(place)
+    calls = [exchange.place(protocol.statistics(), Lane()) for _ in range(3)]
+    for number, call in enumerate(calls):
+        call.wake = lambda number=number: woken.append(number)
+        assert call.slot is not None
+        place.publish(call.slot, call.number)
+    memory[0] = 0xFF
+    assert calls[1].slot is not None
+    place.words[calls[1].slot + ring.DONE + 5] = 1  # So long is what the engine is said to have printed, at address 0.
+    exchange.end(errors.ClosedError("the engine is closed"))
+    assert woken == [0, 1, 2]
+    assert isinstance(calls[1].answer, errors.InternalError)
+    assert calls[0].answer == calls[2].answer == b""

@@ -69,7 +69,11 @@ class Exchange(Placement):
                     self.fill()
             else:
                 waiting.round = turn
-                self._place(place, call)
+                try:
+                    self._place(place, call)
+                except BaseException:  # An interrupt from the keyboard: no task takes the answer.
+                    self._forsake(place, call)
+                    raise
         return call
 
     def _wish(self, request: protocol.Request) -> None:

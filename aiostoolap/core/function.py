@@ -51,7 +51,7 @@ class Function:
         self._first.i32, self._second.i32 = first, second
         error = self._call()
         if error or _is_set(self._trap):
-            raise EngineLostError(_describe(error, self._trap))
+            raise _loss(error, self._trap)
         return int(self._first.i64) & 0xFFFFFFFFFFFFFFFF
 
 
@@ -59,14 +59,17 @@ def _is_set(pointer: Any) -> bool:
     return bool(pointer)
 
 
-def _describe(error: int | None, trap: Any) -> str:
+def _loss(error: int | None, trap: Any) -> EngineLostError:
+    """What has happened, with the functions that it has happened in as a note."""
     reason: BaseException
     if error:
         reason = wasmtime.WasmtimeError._from_ptr(ctypes.cast(error, ctypes.POINTER(ffi.wasmtime_error_t)))
     else:
         reason = wasmtime.Trap._from_ptr(trap)
-    lines = str(reason).strip().splitlines()
-    return f"the engine's instance is gone: {lines[-1] if lines else reason!r}"
+    told = str(reason).strip() or repr(reason)
+    loss = EngineLostError(f"the engine's instance is gone: {told.splitlines()[-1].strip()}")
+    loss.add_note(told)
+    return loss
 
 
 def export(exports: Any, name: str) -> wasmtime.Func:

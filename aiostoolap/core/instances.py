@@ -49,7 +49,7 @@ class Instances:
         Returns:
             False if the end has begun before.
         """
-        _log.error("%s", loss)
+        _log.error("%s", loss, exc_info=loss)
         self.lost += 1
         self._transacting |= self.current.transacting()
         uncertain = errors.EngineLostError(f"{loss}; if it was to change something, that may have happened or not")

@@ -84,6 +84,17 @@ class Placement:
         if not self.bell.awake:
             self.bell.ring()
 
+    def _forsake(self, place: ring.Ring, call: Call) -> None:
+        """Has the thread abandon a call that was being placed, if the ring has it already."""
+        if call.slot is None:
+            return
+        if call.slot in place.free[-1:]:
+            self._calls.pop(call.slot, None)
+            call.slot = None
+        else:
+            self.orphans.append(call)
+            self._call_back()
+
     def _part(self, answer: Callable[[Call], errors.Error | None]) -> list[Call]:
         """Parts with the ring: calls that are done have their answers, others the one given here, or they wait again.
 
@@ -95,8 +106,11 @@ class Placement:
         self.ring = None
         for call in calls:
             if call.answer is None and call.slot is not None and place is not None:
-                is_done = place.words[call.done] == call.number  # This is the engine's own thread.
-                call.answer = place.read(call.slot) if is_done else answer(call)
+                try:
+                    is_done = place.words[call.done] == call.number  # This is the engine's own thread.
+                    call.answer = place.read(call.slot) if is_done else answer(call)
+                except Exception as error:  # After a trap the memory may hold nonsense. The others have answers.
+                    call.answer = errors.InternalError(f"the reply cannot be read: {error!r}")
             call.slot = call.words = None
         self._again = {call.order: call for call in calls if call.answer is None}
         return [call for call in calls if call.answer is not None]
@@ -118,7 +132,8 @@ class Placement:
             return
         if call.answer is None:
             call.answer = answer = place.read(slot)
-            if isinstance(answer, ring.Reply) and not answer.ok and not call.abandoned:
+            is_told = not (call.abandoned or call.request.tidies)
+            if isinstance(answer, ring.Reply) and not answer.ok and is_told:
                 self.failures += 1
         call.slot = None
         del self._calls[slot]

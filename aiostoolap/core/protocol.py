@@ -72,6 +72,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
         before: called on the engine's thread before it runs; what it raises is the answer then.
         after: called on the engine's thread when it has run, with its reply's body; with None if it failed.
         keep: it runs although its caller is cancelled: it gives something back.
+        tidies: what it is to close may be closed already, and that is no failure.
     """
 
     body: bytes
@@ -79,6 +80,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     before: Callable[[], None] | None = None
     after: Callable[[bytes | None], None] | None = None
     keep: bool = False
+    tidies: bool = False
 
 
 _decode_failure = msgspec.msgpack.Decoder(Failure).decode
@@ -148,6 +150,11 @@ def clone(connection: Handle) -> Request:
 
 def close(anything: Handle) -> Request:
     return Request(_encode((3, anything)), keep=True)
+
+
+def close_cursor(cursor: Handle) -> Request:
+    """A fetch that was stopped has closed it already."""
+    return Request(_encode((3, cursor)), keep=True, tidies=True)
 
 
 def execute(connection: Handle, target: Target, parameters: Any) -> Request:

@@ -92,6 +92,8 @@ class Ring:
         self._apart: dict[int, int] = {}
         """The slots whose bodies are not in them, and the large body that has each, or 0."""
         self._tail = 0
+        self._slept = 0
+        """Milliseconds, when it was last looked."""
         self.own = self._slots
         """The slot that the engine's thread uses for requests of its own. It is not queued, so one number will do."""
         self.words[self.own] = 1
@@ -111,17 +113,21 @@ class Ring:
         """
         slot = self.free.pop()
         words = self.words
-        offset = slot - self._slots
-        size = len(body)
-        words[slot] = number
-        if expected:
-            words[slot + _AWAITED] = number
-        words[slot + _LENGTH] = size
-        if attended or size > _BODY_SIZE:
-            self._place_apart(slot, body, attended)
-        else:
-            start = self._bodies + offset * (_BODY_SIZE // _SLOT_WORDS)
-            self._memory[start : start + size] = body
+        try:
+            offset = slot - self._slots
+            size = len(body)
+            words[slot] = number
+            if expected:
+                words[slot + _AWAITED] = number
+            words[slot + _LENGTH] = size
+            if attended or size > _BODY_SIZE:
+                self._place_apart(slot, body, attended)
+            else:
+                start = self._bodies + offset * (_BODY_SIZE // _SLOT_WORDS)
+                self._memory[start : start + size] = body
+        except BaseException:  # An interrupt from the keyboard. It comes where something is called: not from here on.
+            self.release(slot)
+            raise
         tail = self._tail
         words[self._queue + tail % SLOTS] = offset // _SLOT_WORDS
         self._tail = tail = (tail + 1) % _WORD
@@ -135,9 +141,11 @@ class Ring:
         if attended or size > _LARGE_BODY_SIZE or not self._free_large:
             words[slot + _ATTENDED] = 1
         else:
-            words[slot + _LARGE] = large = self._free_large.pop()
+            large = self._free_large[-1]
             start = self._large_bodies + (large - 1) * _LARGE_BODY_SIZE
             self._memory[start : start + size] = body
+            words[slot + _LARGE] = large
+            del self._free_large[-1]
         self._apart[slot] = large
 
     def _rouse(self) -> None:
@@ -211,6 +219,7 @@ class Ring:
             time: microseconds after which to leave; None for no limit.
         """
         words, base = self.words, self._base
+        self._look_at_sleep()
         words[base + _LEAVE] = 0
         words[base + _FOLLOW] = follow
         words[base + _LIMIT] = self._tail
@@ -230,8 +239,13 @@ class Ring:
 
     @property
     def slept(self) -> float:
-        """Seconds that the engine's thread has slept inside of the module, modulo 2^32 milliseconds."""
-        return float(self.words[self._base + _SLEPT]) / 1000
+        """Seconds that the engine's thread has slept inside of the module."""
+        self._look_at_sleep()
+        return self._slept / 1000
+
+    def _look_at_sleep(self) -> None:
+        # The word begins again every 50 days.
+        self._slept += (self.words[self._base + _SLEPT] - self._slept) % _WORD
 
     @property
     def served(self) -> int:

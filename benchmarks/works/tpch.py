@@ -91,7 +91,8 @@ def run(plan: Plan) -> Section:
         f"TPC-H at scale factor {scale}",
         "The 22 queries of TPC-H over tables in memory: money as FLOAT, dates as TIMESTAMP, indexes on the keys. "
         "`with JOIN` says the same query with `JOIN ... ON` and qualified names: the native engine is asked only "
-        "that, since it takes the standard's `FROM a, b` as a product, and looks for no unqualified column in an outer query. "
+        "that, since it takes the standard's `FROM a, b` as a product, and looks for no unqualified column in an outer "
+        "query. "
         f"What takes longer than {limit:.0f} s is stopped, and an answer that is not DuckDB's counts as none.",
     )
     try:

@@ -7,7 +7,7 @@ use stoolap::parser::ast::{
     Expression, Identifier, InfixExpression, InfixOperator, JoinTableSource, QualifiedIdentifier,
     SelectStatement, Statement,
 };
-use stoolap::parser::{Token, TokenType};
+use stoolap::parser::{Position, Token, TokenType};
 use stoolap::storage::mvcc::MVCCEngine;
 use stoolap::storage::traits::Engine;
 
@@ -26,6 +26,7 @@ pub fn joined(statement: &Statement, engine: &MVCCEngine) -> Option<Statement> {
         Statement::Insert(insert) => insert.select.iter_mut().for_each(|select| join(select, &nothing)),
         Statement::Update(update) if update.with.is_none() => {
             scope.add_table(&update.table_name, None).ok()?;
+            update.updates.values_mut().for_each(|value| complete(value, &scope));
             update.where_clause.iter_mut().for_each(|condition| complete(condition, &scope));
         }
         Statement::Delete(delete) if delete.with.is_none() => {
@@ -55,7 +56,9 @@ fn concerns(statement: &Statement) -> bool {
                     && select.columns.iter().any(|column| matches!(column, Expression::Aliased(_)))
         }
         Statement::Insert(insert) => insert.select.is_some(),
-        Statement::Update(update) => has_subquery(&update.where_clause),
+        Statement::Update(update) => {
+            has_subquery(&update.where_clause) || update.updates.values().any(names::has_subquery)
+        }
         Statement::Delete(delete) => has_subquery(&delete.where_clause),
         Statement::Explain(explain) => concerns(&explain.statement),
         _ => false,
@@ -109,6 +112,11 @@ fn join_within(source: &mut Expression, around: &Scope) {
         }
         _ => {}
     }
+}
+
+fn both(one: Expression, other: Expression) -> Expression {
+    let token = Token::new(TokenType::Keyword, "AND", Position::default());
+    Expression::Infix(InfixExpression::new(token, Box::new(one), "AND", Box::new(other)))
 }
 
 fn complete_conditions(source: &mut Expression, scope: &Scope) {
@@ -301,10 +309,6 @@ fn connect(source: &mut Expression, equalities: &[Equality]) -> Vec<String> {
     let right = tables(&pair.right);
     if is_product(pair) {
         let found = equalities.iter().filter(|equality| equality.connects(&names, &right));
-        let both = |one: Expression, other: Expression| {
-            let token = Token::new(TokenType::Keyword, "AND", pair.token.position);
-            Expression::Infix(InfixExpression::new(token, Box::new(one), "AND", Box::new(other)))
-        };
         if let Some(condition) = found.map(|equality| equality.condition.clone()).reduce(both) {
             pair.join_type = "INNER".into();
             pair.condition = Some(Box::new(condition));

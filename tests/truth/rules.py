@@ -211,6 +211,12 @@ def _same_numbers(ours: Outcome, native: Outcome, *, ordered: bool) -> bool:
     return ours.columns == native.columns and same_rows(rows[0], rows[1], ordered=ordered)
 
 
+def _same_plan(ours: Outcome, native: Outcome) -> bool:
+    """Whether two plans differ by the tables before the names of columns alone."""
+    plans = [[re.sub(r"\b\w+\.(?=\w)", "", str(row)) for row in outcome.rows] for outcome in (ours, native)]
+    return plans[0] == plans[1]
+
+
 def _same_texts(ours: Outcome, native: Outcome) -> bool:
     """Whether the rows differ by the types of their values alone."""
     texts = [Counter(tuple(map(str, row)) for row in outcome.rows) for outcome in (ours, native)]
@@ -404,6 +410,11 @@ BETTER = (
         lambda step, ours, native: (
             ours.code in ("", "type_conversion") and not native.code and bool(EVALUATED.search(step.sql))
         ),
+    ),
+    Rule(
+        "complete names",
+        "names in conditions have their tables before them",
+        lambda step, ours, native: step.sql.startswith("EXPLAIN") and _same_plan(ours, native),
     ),
     Rule(
         "names",
