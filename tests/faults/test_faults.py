@@ -26,14 +26,6 @@ def test_a_loss_of_power_loses_nothing_that_was_acknowledged() -> None:
     assert tally["found another state that may be"]
 
 
-@pytest.mark.parametrize(("seed", "number", "state"), [(884_646, 9, 2), (2_026, 359, 72)])
-def test_losses_of_power_that_were_found(seed: int, number: int, state: int) -> None:
-    """By longer runs, and what mends them: patches 61 and 62."""
-    tally = Counter[str]()
-    crashes.round_of(seed, number, tally, only=state)
-    assert tally["opened"]
-
-
 def test_a_call_that_fails_loses_nothing() -> None:
     seed = 2
     rng, tally = random.Random(seed), Counter[str]()
