@@ -23,7 +23,7 @@ modules.load(modules.BUNDLED)
 
 KEEPER = -1
 """The task that maintains the database, among the others by their numbers."""
-MOMENTS = ("opening", "checkpoint", "vacuum", "snapshot", "backup", "close")
+MOMENTS = ("opening", "checkpoint", "vacuum", "snapshot", "backup", "restore", "close")
 """What else than a write it may be killed in."""
 
 
@@ -32,6 +32,7 @@ class Message(NamedTuple):
 
     Attributes:
         event: "opening" the database; "found" something there; an operation has "begun" or is "done"; it has "failed".
+            A "restore" that has begun makes everything what was "found" then.
         task: whose operation it is.
         name: of the operation; or what failed.
         after: the task's part when the operation is done.
@@ -80,22 +81,40 @@ class _Worker:
         self._writing = 0
 
     async def run(self) -> None:
-        early_close = self._orders.favourite == "close"
+        few = self._orders.favourite in ("close", "restore")
         while True:
             db = await self._open()
-            async with asyncio.TaskGroup() as group:
-                self._writing = TASKS
-                for task in range(TASKS):
-                    group.create_task(self._write(db, task, self._rng.randint(5, 5 if early_close else 100)))
-                group.create_task(self._keep(db))
+            await self._work(db, 5 if few else 100)
+            if self._orders.favourite == "restore" or self._rng.random() < 0.2:
+                await self._restore(db)
             self._send(Message("begun", name="close"))
             await db.close()
             self._send(Message("done", name="close"))
+
+    async def _work(self, db: DB, most: int) -> None:
+        async with asyncio.TaskGroup() as group:
+            self._writing = TASKS
+            for task in range(TASKS):
+                group.create_task(self._write(db, task, self._rng.randint(5, most)))
+            group.create_task(self._keep(db))
+
+    async def _restore(self, db: DB) -> None:
+        """Goes back to a snapshot, which other snapshots may follow."""
+        before = set(_snapshots(self._orders.folder))
+        await db.snapshot()
+        (saved,) = set(_snapshots(self._orders.folder)) - before
+        found = list(self._parts)
+        await self._work(db, 5)
+        self._send(Message("begun", name="restore", found=found))
+        await db.restore(saved)
+        self._parts = found
+        self._send(Message("done", name="restore"))
 
     async def _open(self) -> DB:
         options: dict[str, str | int | bool] = {
             "sync_mode": self._orders.sync_mode,
             "wal_max_size": self._rng.choice((4_096, 65_536, 1 << 26)),
+            "keep_snapshots": 5,
         }
         every = self._rng.choice((None, 0.5))
         self._send(Message("opening"))
@@ -133,3 +152,8 @@ class _Worker:
                 self._send(Message("done", name=name))
             await asyncio.sleep(self._rng.random() * 0.1)
             name = self._rng.choice(list(tasks))
+
+
+def _snapshots(folder: Path) -> list[str]:
+    """When the snapshots were made that there are."""
+    return [file.stem.removeprefix("manifest-") for file in (folder / "db" / "snapshots").glob("manifest-*.json")]

@@ -36,6 +36,8 @@ class Account:
         """What each task had, one after another; the last one is acknowledged."""
         self._begun: dict[int, Part] = {}
         """What a task has if the operation is done that it has begun."""
+        self._restored: Sequence[Part] = ()
+        """What all tasks have if the restore is done that has begun."""
         self._backup: list[int] | None = None
         """Which of its parts each task had when the backup was begun."""
 
@@ -49,6 +51,10 @@ class Account:
                 self._parts[message.task].append(self._begun.pop(message.task))
         elif message.name == "backup" and message.event == "begun":
             self._backup = self._now()
+        elif message.name == "restore":
+            self._restored, restored = message.found, self._restored
+            for parts, part in zip(self._parts, restored, strict=False):
+                parts.append(part)
 
     def find(self, found: Sequence[Part]) -> None:
         """Compares what is there after an opening, by task, with what may be there.
@@ -56,8 +62,10 @@ class Account:
         Raises:
             BrokenError: it is something else.
         """
-        self._compare(found, self._now())
+        if list(found) != self._restored:
+            self._compare(found, self._now())
         self._begun.clear()
+        self._restored = ()
         for parts, part in zip(self._parts, found, strict=True):
             parts.append(part)
 
@@ -130,7 +138,8 @@ class Cycle:
         self._account = account
         self._tally = tally
         self._delay = rng.random() * rng.choice((0.001, 0.01, 0.1))
-        self._life = rng.random() * _LONGEST_LIFE
+        # A restore comes late, and surely.
+        self._life = _STALL if orders.favourite == "restore" else rng.random() * _LONGEST_LIFE
         self._kill_at = time.monotonic() + _STALL
         self._keeps = "opening"
         """What it does beside its writes."""

@@ -167,3 +167,18 @@ def test_what_would_be_a_bad_backup() -> None:
     account.forget_backup()
     with pytest.raises(BrokenError, match="not begun"):
         account.find_backup(found({0: one}))
+
+
+def test_what_would_be_a_bad_restore() -> None:
+    one, two = part(k1=1), part(k1=1, k2=2)
+    told = (Message("begun", 0, "insert", two), Message("done", 0, "insert"))
+    begun = (*told, Message("begun", name="restore", found=found({0: one, 1: one})))
+    account_of(*begun).find(found({0: two}))
+    account_of(*begun).find(found({0: one, 1: one}))
+    for mixed in ({0: one}, {0: two, 1: one}, {1: one}):
+        with pytest.raises(BrokenError, match="task"):
+            account_of(*begun).find(found(mixed))
+    done = (*begun, Message("done", name="restore"))
+    account_of(*done).find(found({0: one, 1: one}))
+    with pytest.raises(BrokenError, match="task"):
+        account_of(*done).find(found({0: two}))
