@@ -193,6 +193,8 @@ async def test_a_derived_table_beside_a_condition_on_two_columns(shop: DB) -> No
         " WHERE p.c_city >= p.c_id ORDER BY 1"
     )
     assert await shop.query(sql, into=int) == [1, 2, 3, 4, 6]
+
+
 async def test_a_subquery_among_what_an_update_sets(shop: DB) -> None:
     sql = "UPDATE city SET name = (SELECT MAX(o_code) FROM orders WHERE o_customer = id) WHERE id < 2"
     assert await shop.execute(sql) == 2

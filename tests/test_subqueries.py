@@ -59,7 +59,7 @@ QUERIES = [
     "SELECT id IN (SELECT a FROM t) FROM v",
     "SELECT id, (SELECT MAX(a) FROM t WHERE t.id = v.id) FROM v",
     "SELECT COUNT(*), (SELECT MAX(a) FROM t) FROM v",
-    "SELECT id, (SELECT MAX(a) FROM t) AS m FROM v ORDER BY c LIMIT 2",
+    "SELECT id, (SELECT MAX(a) FROM t) AS m FROM v ORDER BY id LIMIT 2",
     # Beside an IN that an index answers.
     "SELECT 'k' FROM t AS p WHERE p.id IN (1, 2) AND NOT EXISTS (SELECT 1 FROM u AS q WHERE p.a = q.id)",
     "SELECT id FROM t WHERE id IN (1, 2, 3) AND EXISTS (SELECT 1 FROM u WHERE u.c = t.id)",

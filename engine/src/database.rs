@@ -1,6 +1,7 @@
 //! `Database`: the engine's, with its plans, and what it owes to its files.
 use std::cell::{Cell, RefCell};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -318,39 +319,34 @@ fn refuse_lost_volumes(inner: &stoolap::Database) -> Outcome<()> {
 
 /// The engine passes over the volumes of a table without a manifest, and removes them once there is a new one. Those that
 /// no whole checkpoint knows were left by one that was interrupted: their rows are in the log.
-fn tell_of_lost_manifests(folder: &Path) {
+fn tell_of_lost_manifests(folder: &Path) -> io::Result<()> {
     let wal = folder.join("wal");
     let published = std::fs::metadata(wal.join("checkpoint.meta"))
         .and_then(|meta| meta.modified())
         .ok()
         .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
         .map(|at| at.as_micros());
-    let log_is_whole = || {
-        entries(&wal)
-            .iter()
-            .any(|path| path.file_stem().is_some_and(|name| name.as_encoded_bytes().ends_with(b"-lsn-0")))
-    };
-    let is_lost = |made: u128| published.map_or_else(|| !log_is_whole(), |at| made < at);
-    for table in entries(&folder.join("volumes")) {
-        if !table.join("manifest.bin").exists()
-            && entries(&table).iter().filter_map(|path| made(path.as_path())).any(is_lost)
+    let log_is_whole =
+        files::entries(&wal)?.iter().any(|file| file.file_name().as_encoded_bytes().ends_with(b"-lsn-0.log"));
+    let is_lost = |made: u128| published.map_or(!log_is_whole, |at| made < at);
+    for table in files::entries(&folder.join("volumes"))? {
+        let path = table.path();
+        if table.file_type()?.is_dir()
+            && !path.join("manifest.bin").exists()
+            && files::entries(&path)?.iter().filter_map(|file| made(&file.path())).any(is_lost)
         {
             eprintln!(
-                "Warning: {table:?} has no manifest.bin: the rows that the log does not hold are left out"
+                "Warning: {path:?} has no manifest.bin: the rows that the log does not hold are left out"
             );
         }
     }
+    Ok(())
 }
 
 /// When a volume was made, in microseconds since 1970: its name says so. None of other files.
 fn made(path: &Path) -> Option<u128> {
     let name = path.file_name()?.to_str()?;
     u128::from_str_radix(name.strip_prefix("vol_")?.strip_suffix(".vol")?, 16).ok()
-}
-
-fn entries(folder: &Path) -> Vec<PathBuf> {
-    std::fs::read_dir(folder)
-        .map_or_else(|_| Vec::new(), |found| found.flatten().map(|entry| entry.path()).collect())
 }
 
 fn log_failure(reason: &str) -> Failure {
@@ -363,16 +359,12 @@ impl Opened {
         let separator = if dsn.contains('?') { '&' } else { '?' };
         let folder = location(dsn).strip_prefix("file://").map(Path::new);
         folder.map_or(Ok(()), restore::finish)?;
-        let inner = guard::uninterruptible(|| match dsn {
-            "memory://" => stoolap::Database::open_in_memory(),
-            _ => {
-                folder.inspect(|folder| tell_of_lost_manifests(folder));
-                match left_behind {
-                    0 => stoolap::Database::open(dsn),
-                    // An option that the crate does not know.
-                    _ => stoolap::Database::open(&format!("{dsn}{separator}after={left_behind}")),
-                }
-            }
+        guard::uninterruptible(|| folder.map_or(Ok(()), tell_of_lost_manifests))??;
+        let inner = guard::uninterruptible(|| match (dsn, left_behind) {
+            ("memory://", _) => stoolap::Database::open_in_memory(),
+            (_, 0) => stoolap::Database::open(dsn),
+            // An option that the crate does not know.
+            _ => stoolap::Database::open(&format!("{dsn}{separator}after={left_behind}")),
         })??;
         if dsn.starts_with("file://") {
             refuse_lost_volumes(&inner)?;

@@ -1,5 +1,6 @@
-//! fsync of directories: the WASI host has none, so ours is asked. And the files that COPY may read.
-use std::io;
+//! What is in directories, and their fsync: the WASI host has none, so ours is asked. And the files that COPY may read.
+use std::fs::{self, DirEntry};
+use std::io::{self, ErrorKind};
 use std::path::{Component, Path};
 
 use crate::errors::Failure;
@@ -9,7 +10,7 @@ const IMPORTS: &str = "/import";
 
 /// The file that a COPY names, which is to lie below that directory.
 pub fn import_path(name: &str) -> Result<String, Failure> {
-    if std::fs::metadata(IMPORTS).is_err() {
+    if fs::metadata(IMPORTS).is_err() {
         let message = "COPY is refused: no directory was allowed for it; use copy_from=, or execute_many()";
         return Err(Failure::new("not_supported", message));
     }
@@ -26,10 +27,18 @@ pub fn import_path(name: &str) -> Result<String, Failure> {
 /// Whether it is a file: opening a pipe would wait for ever.
 pub fn check_import(path: &str) -> Result<(), Failure> {
     let name = path.strip_prefix(IMPORTS).unwrap_or(path).trim_start_matches('/');
-    match std::fs::metadata(path) {
+    match fs::metadata(path) {
         Ok(found) if found.is_file() => Ok(()),
         Ok(_) => Err(Failure::new("io_error", format!("COPY reads files, which {name:?} is not"))),
         Err(error) => Err(Failure::new("io_error", format!("COPY cannot read {name:?}: {error}"))),
+    }
+}
+
+/// What is in a directory; nothing if it is not there.
+pub fn entries(folder: &Path) -> io::Result<Vec<DirEntry>> {
+    match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        found => found?.collect(),
     }
 }
 

@@ -12,8 +12,6 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
-pub use stoolap::common::drop_remains;
-
 static NEVER: AtomicU32 = AtomicU32::new(0);
 /// Where the host writes the number of the running request, if that is to stop.
 static STOP: AtomicPtr<u32> = AtomicPtr::new(NEVER.as_ptr());
@@ -23,6 +21,9 @@ static LIVE: AtomicUsize = AtomicUsize::new(0);
 static LIMIT: AtomicUsize = AtomicUsize::new(usize::MAX);
 static REFUSED: AtomicU8 = AtomicU8::new(0);
 static COMMIT_STOPS: AtomicBool = AtomicBool::new(false);
+/// The size of the last allocation, and how many before it are parts of one growth of a B-tree.
+static LAST_SIZE: AtomicUsize = AtomicUsize::new(0);
+static LEVELS: AtomicU32 = AtomicU32::new(0);
 
 const STOPPED: u8 = 1;
 const OVER_LIMIT: u8 = 2;
@@ -50,13 +51,38 @@ struct Allocator;
 
 #[inline(always)]
 fn refuses(more: usize) -> bool {
-    ARMED.load(Relaxed) && (stop_asked() || LIVE.load(Relaxed).saturating_add(more) > LIMIT.load(Relaxed))
+    // A panic tells what it has to before its hook disarms.
+    (stop_asked() || LIVE.load(Relaxed).saturating_add(more) > LIMIT.load(Relaxed))
+        && !std::thread::panicking()
+}
+
+/// So many bytes are the edges of a node in the standard library's B-trees, and so many levels has none of them.
+const EDGES: usize = 12 * size_of::<*const ()>();
+const MOST_LEVELS: u32 = 16;
+/// Their nodes are not larger.
+const LARGEST_NODE: usize = 1 << 12;
+
+/// Whether an allocation may be an upper node of a B-tree that has begun to grow, which never is refused: without it, the
+/// tree would be broken, and abort at once or when it is dropped. It grows from a leaf upwards, without any allocation
+/// between, and the nodes above the leaves are leaves with edges.
+#[inline(always)]
+fn grows_a_tree(size: usize) -> bool {
+    let last = LAST_SIZE.load(Relaxed);
+    let before = LEVELS.load(Relaxed);
+    let levels = match size {
+        _ if size == last + EDGES => 1,
+        _ if size == last && (1..MOST_LEVELS).contains(&before) => before + 1,
+        _ => 0,
+    };
+    LAST_SIZE.store(size, Relaxed);
+    LEVELS.store(levels, Relaxed);
+    levels > 0 && size <= LARGEST_NODE
 }
 
 // SAFETY: every call is the system allocator's, or null, which the contract allows.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if refuses(layout.size()) {
+        if ARMED.load(Relaxed) && !grows_a_tree(layout.size()) && refuses(layout.size()) {
             return std::ptr::null_mut();
         }
         let address = unsafe { System.alloc(layout) };
@@ -72,7 +98,7 @@ unsafe impl GlobalAlloc for Allocator {
     }
 
     unsafe fn realloc(&self, address: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if size > layout.size() && refuses(size - layout.size()) {
+        if size > layout.size() && ARMED.load(Relaxed) && refuses(size - layout.size()) {
             return std::ptr::null_mut();
         }
         let moved = unsafe { System.realloc(address, layout, size) };
@@ -170,6 +196,11 @@ pub fn stoppable_commit<R>(commit: impl FnOnce() -> R) -> R {
 pub const PIECE: usize = 1_000;
 /// And so many with each request, or they might pile up.
 pub const MORSEL: usize = 20;
+
+/// Drops at most so many of them; false if there was none. One that panics is no more.
+pub fn drop_remains(count: usize) -> bool {
+    caught_panic(|| stoolap::common::drop_remains(count)).unwrap_or(true)
+}
 
 /// Drops all of it, where the memory may be wanted.
 pub fn make_room() {

@@ -9,7 +9,8 @@ use std::path::Path;
 
 use crate::database::Database;
 use crate::errors::Failure;
-use crate::{files, guard};
+use crate::files::{self, entries};
+use crate::guard;
 
 /// Patch 71 knows this one.
 const UNFINISHED: &str = ".restoring";
@@ -83,7 +84,7 @@ fn find(snapshots: &Path, timestamp: Option<&str>) -> Outcome<(String, Vec<Strin
 fn newest(snapshots: &Path) -> io::Result<Option<String>> {
     let mut newest = None;
     for entry in entries(snapshots)? {
-        let name = entry?.file_name();
+        let name = entry.file_name();
         let timestamp = name.to_str().and_then(|name| name.strip_prefix("manifest-")?.strip_suffix(".json"));
         newest = newest.max(timestamp.map(str::to_owned));
     }
@@ -94,11 +95,10 @@ fn newest(snapshots: &Path) -> io::Result<Option<String>> {
 /// for one database alone.
 fn forget_volumes(snapshots: &Path) -> io::Result<()> {
     for table in entries(snapshots)? {
-        let table = table?;
         if !table.file_type()?.is_dir() {
             continue;
         }
-        for entry in entries(&table.path())?.collect::<io::Result<Vec<_>>>()? {
+        for entry in entries(&table.path())? {
             let path = entry.path();
             if path.extension().is_some_and(|extension| extension == "vol" || extension == "promoted") {
                 fs::remove_file(path)?;
@@ -145,16 +145,9 @@ fn damage(reason: impl ToString) -> Failure {
     Failure::new(code, format!("the snapshot cannot be restored, and nothing was changed: {reason}"))
 }
 
-fn entries(folder: &Path) -> io::Result<impl Iterator<Item = io::Result<fs::DirEntry>>> {
-    match fs::read_dir(folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None.into_iter().flatten()),
-        found => Ok(Some(found?).into_iter().flatten()),
-    }
-}
-
 /// Removes a directory, if it is there. The standard library would do so while it reads it, and WASI then leaves entries out.
 fn remove(folder: &Path) -> io::Result<()> {
-    for entry in entries(folder)?.collect::<io::Result<Vec<_>>>()? {
+    for entry in entries(folder)? {
         match entry.file_type()?.is_dir() {
             true => remove(&entry.path())?,
             false => fs::remove_file(entry.path())?,
@@ -169,7 +162,6 @@ fn remove(folder: &Path) -> io::Result<()> {
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in entries(from)? {
-        let entry = entry?;
         let place = to.join(entry.file_name());
         if entry.file_type()?.is_dir() {
             copy(&entry.path(), &place)?;

@@ -243,7 +243,7 @@ class Queries:
             case "t":
                 return self._one(vocabulary.WORDS[: -1 if self._common else None])
             case "f":
-                return self._one(vocabulary.ODD_FLOATS if odd else vocabulary.FLOATS[: -1 if self._common else None])
+                return self._one(vocabulary.ODD_FLOATS if odd else vocabulary.FLOATS)
             case "b":
                 return self._chance(0.5)
             case "d":

@@ -70,7 +70,6 @@ WORDS = ("a", "b", "ab", "abc", "", "A", "it's", "z z", "10", " b ", "x'y''z", "
 SMALL = (0, 1, 2, 3, 4, 5, 6, 7, 10, 20, 42, 50, 100, -1, -7)
 BIG = (2**31 - 1, 2**31, 2**32, 2**32 + 5, 2**53 + 1, -(2**53) - 1, 2**62, 2**63 - 1, -(2**63) + 1)
 FLOATS = (0.0, 0.5, 1.0, 2.25, 3.75, 100.125, -1.5)
-"""The last one, the engine takes for another one in views and defaults; see `known.py`."""
 ODD_FLOATS = (0.1, 1e15, -1e-7, 1e300, 123456789.123)
 MOMENTS = tuple(
     datetime(year, month, day, hour, 30, 15, tzinfo=UTC)
