@@ -413,8 +413,12 @@ BETTER = (
     ),
     Rule(
         "complete names",
-        "names in conditions have their tables before them",
-        lambda step, ours, native: step.sql.startswith("EXPLAIN") and _same_plan(ours, native),
+        "names in conditions have their tables before them, and are found",
+        lambda step, ours, native: (
+            not ours.code and bool(re.search("Column '.*' not found", native.message))
+            if native.code
+            else step.sql.startswith("EXPLAIN") and _same_plan(ours, native)
+        ),
     ),
     Rule(
         "names",
