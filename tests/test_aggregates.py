@@ -175,13 +175,10 @@ async def test_grouped_sums_are_exact(folder: Path, sealed: bool) -> None:
 @pytest.mark.parametrize(
     ("sql", "rows"),
     [
-        ("SELECT a AS id, MIN(id) AS a FROM t GROUP BY id, a", [(10, 1), (20, 2), (20, 3), (None, 4)]),
-        ("SELECT a AS id FROM t GROUP BY t.id, a", [(10,), (20,), (20,), (None,)]),
-        ("SELECT t.a AS id, MIN(t.id) AS m FROM t GROUP BY t.id, t.a", [(10, 1), (20, 2), (20, 3), (None, 4)]),
-        ("SELECT MIN(id) AS a FROM t GROUP BY a", [(1,), (2,), (4,)]),
+        ("SELECT LOWER(b) AS b, COUNT(*) FROM t GROUP BY b", [("x", 1), ("y", 2), ("z", 1)]),
         ("SELECT LOWER(b) AS c2, COUNT(*) FROM t GROUP BY c2", [("x", 1), ("y", 2), ("z", 1)]),
         ("SELECT a AS a, COUNT(*) FROM t GROUP BY a", [(10, 1), (20, 2), (None, 1)]),
     ],
 )
-async def test_columns_come_before_names_of_results(filled: DB, sql: str, rows: list[Any]) -> None:
+async def test_names_of_results_come_before_columns(filled: DB, sql: str, rows: list[Any]) -> None:
     assert sorted(await filled.query(sql, into=tuple), key=repr) == rows

@@ -79,13 +79,15 @@ async def pieces_that_have_come(db: DB) -> None:
         await asleep.execute("CREATE TABLE t (a TEXT)")
         await asleep.execute_many("INSERT INTO t VALUES (?)", (("x" * 1_000,) for _ in range(1_000)))
         tasks.start_soon(count)
+        found = []
         async with asleep.query("SELECT a FROM t") as rows:
             for _ in range(10):
                 time.sleep(0.02)  # What is fetched ahead comes meanwhile.
                 before = turns[0]
                 for _ in range(100):  # More than a piece has.
                     assert await rows.fetchone()
-                assert turns[0] > before
+                found.append(turns[0] - before)
+        assert sum(map(bool, found)) >= 3  # trio lets tasks run in a random order: now and then, none of the others.
         tasks.cancel_scope.cancel()
 
 

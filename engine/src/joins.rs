@@ -1,7 +1,6 @@
 //! `FROM a, b WHERE a.x = b.x`: the engine would make all pairs before it looks at WHERE. So what WHERE says of two
 //! tables becomes the condition of their join. WHERE keeps it, and nothing but the time depends on it. It is the engine
-//! also that does not find a column there without its table's name: such names are completed. So are those in GROUP BY
-//! which the engine would take for what the result calls so.
+//! also that does not find a column there without its table's name: such names are completed.
 use stoolap::core::DataType;
 use stoolap::parser::ast::{
     Expression, Identifier, InfixExpression, InfixOperator, JoinTableSource, QualifiedIdentifier,
@@ -52,8 +51,6 @@ fn concerns(statement: &Statement) -> bool {
                 || !select.set_operations.is_empty()
                 || has_subquery(&select.where_clause)
                 || select.columns.iter().any(names::has_subquery)
-                || !select.group_by.columns.is_empty()
-                    && select.columns.iter().any(|column| matches!(column, Expression::Aliased(_)))
         }
         Statement::Insert(insert) => insert.select.is_some(),
         Statement::Update(update) => {
@@ -86,7 +83,6 @@ fn join(select: &mut SelectStatement, outer: &Scope) {
         complete_conditions(source, &scope);
     }
     select.where_clause.iter_mut().for_each(|condition| complete(condition, &scope));
-    complete_groups(select, &scope);
     let others = select.columns.iter_mut().chain(select.having.as_deref_mut());
     others.for_each(|other| join_subqueries(other, &scope));
     if let (Some(source), Some(condition)) = (&mut select.table_expr, &select.where_clause) {
@@ -137,41 +133,6 @@ fn complete(condition: &mut Expression, scope: &Scope) {
         return;
     }
     visit(condition, &mut |operand| complete(operand, scope), &mut |subquery| join(subquery, scope));
-}
-
-/// Completes the names in GROUP BY, if the result has other columns of such names.
-fn complete_groups(select: &mut SelectStatement, scope: &Scope) {
-    let is_other = |column: &Expression| match column {
-        Expression::Aliased(aliased) => {
-            let alias = aliased.alias.value_lower.as_str();
-            let is_same =
-                matches!(&*aliased.expression, Expression::Identifier(name) if name.value_lower == alias);
-            !is_same && only_owner(alias, scope).is_some()
-        }
-        _ => false,
-    };
-    if select.group_by.columns.is_empty() || !select.columns.iter().any(is_other) {
-        return;
-    }
-    let results = select.columns.iter_mut().filter_map(|column| match column {
-        Expression::Aliased(aliased) => Some(&mut *aliased.expression),
-        _ => None,
-    });
-    for column in select.group_by.columns.iter_mut().chain(results) {
-        if let Expression::Identifier(name) = column
-            && let Some(source) = only_owner(&name.value_lower, scope)
-        {
-            *column = qualified(source, name.clone());
-        }
-    }
-}
-
-/// The only table behind FROM that has such a column.
-fn only_owner<'a>(name: &str, scope: &'a Scope) -> Option<&'a str> {
-    let has = |source: &&Source| source.columns.as_ref().is_some_and(|columns| names::has(columns, name));
-    let mut owners = scope.sources.iter().filter(has);
-    let (owner, None) = (owners.next()?, owners.next()) else { return None };
-    (!owner.name.is_empty()).then_some(&owner.name)
 }
 
 /// Whose column it is, where that is to be said: there are several tables, or it is one of an outer query.

@@ -59,16 +59,10 @@ class Wrong:
 
 WRONG = (
     Wrong(
-        "what is computed and called like a column that is grouped by has that column's value",
+        "a column of the result that has the name of another one of the table takes its place in GROUP BY",
         TABLES,
-        "SELECT LOWER(b) AS b, COUNT(*) FROM t GROUP BY b",
-        [("x", 1), ("y", 1), ("z", 1)],
-    ),
-    Wrong(
-        "HAVING takes a column that is grouped by for what the result calls so",
-        TABLES,
-        "SELECT COUNT(*) AS a FROM t WHERE a > 5 GROUP BY a HAVING a > 15",
-        [(1,)],
+        "SELECT a AS id, MIN(id) AS a FROM t GROUP BY id, a",
+        [(10, 1), (20, 2), (None, 3)],
     ),
     Wrong(
         "a duplicate that an UPDATE makes within a transaction is found by its commit",

@@ -358,6 +358,11 @@ BETTER = (
         lambda step, ours, native: not ours.code and "Dynamic multi-column IN" in native.message,
     ),
     Rule(
+        "rows in lists, computed",
+        "patch 81: the native engine cannot compute them",
+        lambda step, ours, native: "Dynamic multi-column IN" in native.message,
+    ),
+    Rule(
         "grouped sums",
         "patch 67: sums of integers are integers also with GROUP BY, and exact",
         lambda step, ours, native: (
