@@ -223,12 +223,32 @@ def _same_texts(ours: Outcome, native: Outcome) -> bool:
     return ours.columns == native.columns and texts[0] == texts[1]
 
 
+IN_ON = re.compile(r"\bON .*\(SELECT", re.S)
+
 # Where our engine is right, and the native one is not.
 BETTER = (
     Rule(
         "DO NOTHING",
         "the engine's own commit drops the whole statement, in silence, where another constraint is violated",
         lambda step, ours, native: ours.code == "unique_violation" and not native.code and "DO NOTHING" in step.sql,
+    ),
+    Rule(
+        "own unique values",
+        "patch 85: an INSERT sees what its transaction has inserted, also for ON CONFLICT; natively the commit fails",
+        lambda step, ours, native: (
+            bool(re.match(r"INSERT|WITH .* INSERT", step.sql, re.S))
+            and (
+                ours.code == "unique_violation"
+                or (not native.code and bool(re.search(r"ON (CONFLICT|DUPLICATE)", step.sql)))
+            )
+        ),
+    ),
+    Rule(
+        "subqueries in ON",
+        "patch 80: those that know the joined tables are evaluated",
+        lambda step, ours, native: (
+            not ours.code and ("IN over something that is not a list" in native.message or bool(IN_ON.search(step.sql)))
+        ),
     ),
     Rule(
         "empty range",
