@@ -108,10 +108,10 @@ class Executor:
         in_time = True
         try:
             if not (call.polled and exchange.is_quick and turn.may_be_skipped() and call.is_done_soon()):
-                done = not call.polled and call.is_done()
-                if call.polled or done:
+                done = False
+                if call.polled or call.is_done():
                     await turn  # For the others on this loop, too.
-                    done = done or call.is_done()
+                    done = call.is_done()
                     exchange.is_quick = done and exchange.has_one_call
                 if not done:
                     in_time = await self._sleep(call, timeout)
