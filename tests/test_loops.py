@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -47,8 +48,9 @@ async def transactions(db: DB) -> None:
     assert await db.query_value("SELECT COUNT(*) FROM t") == 4_980
 
 
-async def one_after_another(db: DB) -> None:
-    # Replies that come at once must not keep the other tasks from their turns.
+@asynccontextmanager
+async def others() -> AsyncIterator[list[int]]:
+    """Another task that takes its turns; how many it has had."""
     turns = [0]
 
     async def count() -> None:
@@ -58,29 +60,27 @@ async def one_after_another(db: DB) -> None:
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(count)
+        yield turns
+        tasks.cancel_scope.cancel()
+
+
+async def one_after_another(db: DB) -> None:
+    # Replies that come at once must not keep the other tasks from their turns.
+    async with others() as turns:
         for _ in range(2):
             before = turns[0]
             for key in range(1_000):
                 assert await db.query_value("SELECT b FROM t WHERE a = $1", (key,)) == f"b{key}"
             assert turns[0] - before > 20
-        tasks.cancel_scope.cancel()
 
 
 async def pieces_that_have_come(db: DB) -> None:
-    turns = [0]
-
-    async def count() -> None:
-        while True:
-            turns[0] += 1
-            await anyio.lowlevel.checkpoint()
-
-    async with aiostoolap.connect(latency="power") as asleep, anyio.create_task_group() as tasks:
+    async with aiostoolap.connect(latency="power") as asleep:
         # Its thread is not expected to answer at once, so that nobody looks for that.
         await asleep.execute("CREATE TABLE t (a TEXT)")
         await asleep.execute_many("INSERT INTO t VALUES (?)", (("x" * 1_000,) for _ in range(1_000)))
-        tasks.start_soon(count)
         found = []
-        async with asleep.query("SELECT a FROM t") as rows:
+        async with others() as turns, asleep.query("SELECT a FROM t") as rows:
             for _ in range(10):
                 time.sleep(0.02)  # What is fetched ahead comes meanwhile.
                 before = turns[0]
@@ -88,7 +88,6 @@ async def pieces_that_have_come(db: DB) -> None:
                     assert await rows.fetchone()
                 found.append(turns[0] - before)
         assert sum(map(bool, found)) >= 3  # trio lets tasks run in a random order: now and then, none of the others.
-        tasks.cancel_scope.cancel()
 
 
 async def many_tasks(db: DB) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 import pytest
 
@@ -28,6 +29,24 @@ def sealed(disk: Disk, before: Disk) -> list[str]:
     return [path.split("/")[-2] for path in paths]
 
 
+def without_a_sector(disk: Disk, file: int, begin: int) -> Iterator[Disk]:
+    """Copies of the disk, each of which has lost another sector of a file of the log, from there on."""
+    for start in range(begin, len(logs(disk)[file].data), SECTOR):
+        crash = disk.copy()
+        data = logs(crash)[file].data
+        end = min(start + SECTOR, len(data))
+        data[start:end] = bytes(end - start)
+        yield crash
+
+
+def two_tables(db: Database, ids: str) -> None:
+    """Makes t and u with these rows, which a checkpoint seals."""
+    for table in "tu":
+        db.execute(f"CREATE TABLE {table} (id INTEGER PRIMARY KEY)")
+        db.execute(f"INSERT INTO {table} VALUES {ids}")
+    db.maintain("checkpoint")
+
+
 def insert_together(db: Database, first: int, count: int) -> None:
     """Inserts rows one by one, whose commits share a write."""
     note = random.Random(first).randbytes(300).hex()  # Which is about a sector, and cannot be compressed to less.
@@ -49,11 +68,7 @@ def test_what_was_built_upon_a_lost_sector_is_lost_with_it() -> None:
     insert_together(db, 0, 8)
     db.discard()
     left = set()
-    for start in range(begin, len(logs(disk)[-1].data), SECTOR):
-        crash = disk.copy()
-        data = logs(crash)[-1].data
-        end = min(start + SECTOR, len(data))
-        data[start:end] = bytes(end - start)
+    for crash in without_a_sector(disk, -1, begin):
         db = Database(crash)
         found = rows(db)
         assert found == list(range(len(found)))
@@ -114,11 +129,7 @@ def test_a_rotation_that_is_interrupted_leaves_no_hole() -> None:
     (copy, synced), *_ = rotations.copies
     assert len(logs(copy)[-2].data) > synced + 8 * SECTOR
     for copy, synced in rotations.copies:
-        for start in range(synced, len(logs(copy)[-2].data), SECTOR):
-            crash = copy.copy()
-            data = logs(crash)[-2].data
-            end = min(start + SECTOR, len(data))
-            data[start:end] = bytes(end - start)
+        for crash in without_a_sector(copy, -2, synced):
             db = Database(crash)
             found = rows(db)
             assert found == list(range(len(found)))
@@ -130,10 +141,7 @@ def test_a_drop_that_was_interrupted_leaves_nothing_to_the_next_table(sealed: bo
     disk = Disk()
     copies = Copies(disk)
     db = Database(disk, copies)
-    for table in "tu":
-        db.execute(f"CREATE TABLE {table} (id INTEGER PRIMARY KEY)")
-        db.execute(f"INSERT INTO {table} VALUES (1), (2)")
-    db.maintain("checkpoint")
+    two_tables(db, "(1), (2)")
     if not sealed:
         db.execute("INSERT INTO t VALUES (3)")
     copies.copies.clear()
@@ -163,10 +171,7 @@ def test_a_drop_takes_nothing_of_a_newer_table() -> None:
     disk = Disk()
     copies = Copies(disk)
     db = Database(disk, copies)
-    for table in "tu":
-        db.execute(f"CREATE TABLE {table} (id INTEGER PRIMARY KEY)")
-        db.execute(f"INSERT INTO {table} VALUES (1)")
-    db.maintain("checkpoint")
+    two_tables(db, "(1)")
     db.execute("DROP TABLE t")
     db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
     db.execute("INSERT INTO u VALUES (2)")
@@ -189,10 +194,7 @@ def test_records_go_on_behind_what_the_volumes_have() -> None:
     disk = Disk()
     copies = Copies(disk)
     db = Database(disk, copies)
-    for table in "tu":
-        db.execute(f"CREATE TABLE {table} (id INTEGER PRIMARY KEY)")
-        db.execute(f"INSERT INTO {table} VALUES (0)")
-    db.maintain("checkpoint")
+    two_tables(db, "(0)")
     for n in range(1, 10):
         db.execute("INSERT INTO t VALUES ($1)", (n,))
         db.execute("INSERT INTO u VALUES ($1)", (n,))

@@ -375,11 +375,6 @@ BETTER = (
     Rule(
         "rows in lists, computed",
         "patch 81: IN over rows of columns and calculations is computed; native has an error where it comes to that",
-        lambda step, ours, native: not ours.code and "Dynamic multi-column IN" in native.message,
-    ),
-    Rule(
-        "rows in lists, computed",
-        "patch 81: the native engine cannot compute them",
         lambda step, ours, native: "Dynamic multi-column IN" in native.message,
     ),
     Rule(
