@@ -217,3 +217,29 @@ def test_records_go_on_behind_what_the_volumes_have() -> None:
             db = Database(copy)
             assert {table: rows(db, table) for table in "tu"} == found
         db.discard()
+
+
+def test_a_manifest_of_a_table_that_is_gone_is_no_loss() -> None:
+    """The native engine leaves it there if it ends while it drops the table."""
+    disk = Disk()
+    db = Database(disk)
+    db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+    db.execute("INSERT INTO t VALUES (1)")
+    db.maintain("checkpoint")
+    path = "db/volumes/t/manifest.bin"
+    manifest = bytes(disk.files()[path].data)
+    db.execute("DROP TABLE t")
+    for _ in range(2):
+        db.close()
+        db = Database(disk)
+    db.close()
+    disk.files()[path].data[:] = manifest
+    db = Database(disk)
+    assert db.query("SHOW TABLES") == []
+    db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+    db.execute("INSERT INTO t VALUES (2)")
+    for _ in range(3):
+        assert rows(db) == [2]
+        db.close()
+        db = Database(disk)
+    db.discard()
