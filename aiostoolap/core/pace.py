@@ -7,6 +7,8 @@ import threading
 import time
 from typing import Literal
 
+from aiostoolap.core.ring import Ring
+
 Latency = Literal["low", "balanced", "power"]
 
 _PATIENCE = {"low": 0.002, "balanced": 0.0002, "power": 0.0}
@@ -26,18 +28,39 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
-def _permits() -> threading.BoundedSemaphore:
-    # One processor is left to the event loops.
-    return threading.BoundedSemaphore(max(1, processors() - 1))
+class Spinners:
+    """The threads that may wait awake, by their rings: all processors but one, which is left to the event loops."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._most = max(1, processors() - 1)
+        self._rings: set[Ring] = set()
+
+    def add(self, place: Ring) -> bool:
+        """Whether one more may; it takes the turn of a thread that sleeps inside of the module, if none is left."""
+        with self._guard:
+            if len(self._rings) >= self._most:
+                asleep = next((other for other in self._rings if other.is_asleep), None)
+                if asleep is None:
+                    return False
+                asleep.lose_patience()
+                self._rings.remove(asleep)
+            self._rings.add(place)
+            return True
+
+    def remove(self, place: Ring) -> None:
+        """It does so no more, and does not sleep there."""
+        with self._guard:
+            self._rings.discard(place)
 
 
-_spinners = _permits()
+_spinners = Spinners()
 
 
 def _forget_threads() -> None:
     # After a fork: the parent's threads have theirs.
     global _spinners
-    _spinners = _permits()
+    _spinners = Spinners()
 
 
 if hasattr(os, "register_at_fork"):
@@ -66,18 +89,18 @@ class Pace:
             return False
         return not self._calm_until or time.monotonic() > self._calm_until
 
-    def begin(self) -> tuple[int, int]:
-        """Begins to serve: how many microseconds to look for requests without a pause, and then to sleep."""
+    def begin(self, place: Ring) -> tuple[int, int]:
+        """Begins to serve a ring: how many microseconds to look for requests without a pause, and then to sleep."""
         if not self._several:
             return 0, 0
-        self._spinning = self.waits and _spinners.acquire(blocking=False)
+        self._spinning = self.waits and _spinners.add(place)
         return int(self._patience * 1e6) if self._spinning else 0, int(_DOZE * 1e6)
 
-    def end(self, served: int) -> None:
-        """Ends to serve, after so many requests."""
+    def end(self, place: Ring, served: int) -> None:
+        """Ends to serve it, after so many requests."""
         if self._spinning:
             self._spinning = False
-            _spinners.release()
+            _spinners.remove(place)
         self._smooth += served
 
     def disturbed(self) -> None:

@@ -232,6 +232,15 @@ class Ring:
         """Whether the engine's thread is inside of `serve`."""
         return bool(self.words[self._base + _SERVING])
 
+    @property
+    def is_asleep(self) -> bool:
+        """Whether it sleeps there, or is about to."""
+        return bool(self.words[self._naps] % 2)
+
+    def lose_patience(self) -> None:
+        """Has `serve` no more look for requests without a pause, until it is called again."""
+        self.words[self._base + _PATIENCE] = 0
+
     def call_back(self) -> None:
         """Has `serve` leave soon."""
         self.words[self._base + _LEAVE] = 1

@@ -88,7 +88,7 @@ class Server:
             posts, self._exchange.posts = self._exchange.posts, []
             orphans, self._exchange.orphans = self._exchange.orphans, []
             self._exchange.polls = self._exchange.ordered and self._pace.waits
-            patience, doze = self._pace.begin()
+            patience, doze = self._pace.begin(self._ring)
             self._ring.order(
                 follow=self._exchange.ordered,
                 patience=patience,
@@ -109,7 +109,7 @@ class Server:
         finally:
             with self._exchange.lock:  # What is left, if the instance was lost.
                 self._exchange.posts[:0] = posts
-            self._pace.end(self._ring.served_since(before))
+            self._pace.end(self._ring, self._ring.served_since(before))
 
     def _attend(self, slot: int) -> None:
         """Runs a request that takes more than to run it in the module."""
