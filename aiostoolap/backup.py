@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from aiostoolap.directory import RESTORING, is_plain, sync, sync_tree
+from aiostoolap.directory import RESTORING, is_plain, make_durable, sync, sync_tree
 from aiostoolap.errors import InterfaceError, OperationalError
 from aiostoolap.locks import Claim
 
@@ -50,6 +50,7 @@ class Backup:
             OperationalError: the copy cannot be written, or another one is being made there.
         """
         with _writing():
+            make_durable(self._target.parent)
             self._claim = Claim(self._partial)
             for file in self._files():
                 with suppress(FileNotFoundError):  # The engine has removed it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from aiostoolap.errors import InterfaceError, OperationalError
@@ -27,14 +28,27 @@ def make_folder(folder: Path) -> None:
         InterfaceError: a file is in its place.
     """
     try:
-        missing = [place for place in (folder, *folder.parents) if not place.exists()]
-        folder.mkdir(parents=True, exist_ok=True)
-        for place in missing:
-            sync(place.parent)  # The engine syncs what is in the directory, not its own name.
+        make_durable(folder)  # The engine syncs what is in the directory, not its own name.
     except FileExistsError:
         raise InterfaceError(f"{folder} is a file, but a database is a directory") from None
     except OSError as error:
         raise OperationalError(f"the database's directory cannot be made: {error}") from None
+
+
+def make_durable(folder: Path) -> None:
+    """Makes a directory, and those above that are missing, so that they outlast a loss of power.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    there = missing[-1].parent if missing else folder
+    with suppress(PermissionError):
+        sync(there.parent)  # Whoever made it may have been killed before this.
+    for place in reversed(missing):
+        place.mkdir(exist_ok=True)
+        sync(place.parent)
+    folder.mkdir(exist_ok=True)  # An error, if it is a file.
 
 
 def find_folder(path: str | os.PathLike[str] | None) -> Path | None:

@@ -103,6 +103,43 @@ async def test_the_name_of_a_new_database_is_durable(tmp_path: Path, monkeypatch
     assert {tmp_path.stat().st_ino, (tmp_path / "made").stat().st_ino} <= synced
 
 
+async def test_names_that_could_not_be_made_durable_are_when_it_is_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first time, the one or the other could not be: its process had been killed, say."""
+    sync, synced, failing = directory.sync, set[Path](), [tmp_path, tmp_path / "deep"]
+
+    def fail_once(path: Path) -> None:
+        if path in failing:
+            failing.remove(path)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        synced.add(path)
+        sync(path)
+
+    monkeypatch.setattr(directory, "sync", fail_once)
+    for _ in range(2):
+        with pytest.raises(aiostoolap.OperationalError, match="Input/output error"):
+            await aiostoolap.connect(tmp_path / "deep" / "app.db")
+    async with aiostoolap.connect(tmp_path / "deep" / "app.db"):
+        assert {tmp_path, tmp_path / "deep"} <= synced
+
+
+async def test_the_directories_of_a_backup_are_durable(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced, sync = set[Path](), directory.sync
+
+    def noted(path: Path) -> None:
+        synced.add(path)
+        sync(path)
+
+    monkeypatch.setattr(directory, "sync", noted)
+    async with aiostoolap.connect(folder) as db:
+        synced.clear()
+        await db.backup(tmp_path / "this" / "year" / "copy")
+    assert {tmp_path, tmp_path / "this"} <= synced
+
+
 def test_acknowledged_commits_survive_a_kill(folder: Path) -> None:
     for round_ in range(3):
         with subprocess.Popen(

@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import json
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,8 +117,12 @@ async def test_a_stamp_that_is_no_file_is_an_error(folder: Path, file: Path, tmp
 
 
 async def test_a_stamp_that_cannot_be_written_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: int) -> None:
-        raise OSError(5, "Input/output error")
+    fsync = os.fsync
+
+    def fail(descriptor: int) -> None:
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(5, "Input/output error")
+        fsync(descriptor)
 
     folder.mkdir()
     monkeypatch.setattr(os, "fsync", fail)
