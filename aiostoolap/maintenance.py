@@ -213,6 +213,9 @@ class Maintenance:
         if resting or self._sync.state.failures:
             with self._sync.running():
                 logs.sync(resting)
+            if self._sync.state.failures and "checkpoint" in self._tasks:
+                # The next fsync may succeed without having written that: the tables' files are to have it.
+                self._tasks["checkpoint"].hurry()
         if size <= LOG_LIMIT:
             self._early_pause = _LOOK_EVERY
         elif self._looked >= self._next_early and "checkpoint" in self._tasks:

@@ -158,6 +158,27 @@ async def failed(db: aiostoolap.DB, task: str, times: int) -> bool:
     return failures >= times if times else not failures
 
 
+async def test_what_could_not_be_synced_is_written_to_the_tables_files(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system may have forgotten it, and a second fsync of the log then says that all is well."""
+    failures = iter([errno.EIO])
+
+    def failing(file: Path) -> None:
+        for code in failures:
+            raise OSError(code, os.strerror(code))
+        directory.sync(file)
+
+    monkeypatch.setattr(logs, "sync", failing)
+    async with aiostoolap.connect(folder, checkpoint_every=3600) as db:
+        await db.execute("CREATE TABLE t (a INTEGER)")
+        await db.execute("INSERT INTO t VALUES (1)")
+        async with asyncio.timeout(20):
+            while not (await state(db, "checkpoint")).runs:
+                await asyncio.sleep(0.01)
+        assert list(folder.glob("volumes/t/*.vol"))
+
+
 async def test_a_log_that_cannot_be_looked_at_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(self: Logs) -> list[Path]:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
