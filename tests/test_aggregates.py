@@ -182,3 +182,28 @@ async def test_grouped_sums_are_exact(folder: Path, sealed: bool) -> None:
 )
 async def test_names_of_results_come_before_columns(filled: DB, sql: str, rows: list[Any]) -> None:
     assert sorted(await filled.query(sql, into=tuple), key=repr) == rows
+
+
+@pytest.mark.parametrize(
+    ("sql", "rows"),
+    [
+        ("SELECT COALESCE(t.a, 0) AS a, COUNT(*) FROM t GROUP BY t.a", [(0, 1), (10, 1), (20, 2)]),
+        (
+            "SELECT COALESCE(p.a, 0) AS a, SUM(q.id) FROM t AS p JOIN t AS q ON p.id = q.id GROUP BY p.a",
+            [(0, 4), (10, 1), (20, 5)],
+        ),
+        ("SELECT a AS id FROM t GROUP BY t.id, a", [(10,), (20,), (20,), (None,)]),
+        ("SELECT t.a AS id, MIN(t.id) AS m FROM t GROUP BY t.id, t.a", [(10, 1), (20, 2), (20, 3), (None, 4)]),
+        ("SELECT t.a + 1 AS id, SUM(t.id) FROM t GROUP BY t.a, t.id", [(11, 1), (21, 2), (21, 3), (None, 4)]),
+        ("SELECT SUM(t.a) AS a FROM t GROUP BY t.a", [(10,), (40,), (None,)]),
+        ("SELECT UPPER(b) AS u, UPPER(b) || '!' FROM t GROUP BY UPPER(b)", [("X", "X!"), ("Y", "Y!"), ("Z", "Z!")]),
+        ("SELECT LENGTH(UPPER(t.b)) + COUNT(*) FROM t GROUP BY UPPER(t.b)", [(2,), (2,), (3,)]),
+        (
+            "SELECT CASE WHEN a % 3 = 1 THEN 'one' ELSE 'other' END, SUM(id) FROM t GROUP BY a % 3",
+            [("one", 1), ("other", 4), ("other", 5)],
+        ),
+        ("SELECT (a % 3) * 2 AS w, id FROM t GROUP BY a % 3, id", [(2, 1), (4, 2), (4, 3), (None, 4)]),
+    ],
+)
+async def test_calculations_with_what_is_grouped_by(filled: DB, sql: str, rows: list[Any]) -> None:
+    assert sorted(await filled.query(sql, into=tuple), key=repr) == rows

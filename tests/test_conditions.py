@@ -130,3 +130,15 @@ async def test_a_delete_keeps_what_is_unknown(db: DB) -> None:
     assert await db.execute("UPDATE t SET a = 0 WHERE UPPER(b) <> 'X'") == 2
     assert await db.execute("DELETE FROM t WHERE id > 0 AND NOT (b LIKE 'x%')") == 2
     assert await db.query("SELECT id FROM t ORDER BY id", into=int) == [1, 4, 5]
+
+
+async def test_a_list_of_rows_that_is_too_long_is_an_error(db: DB) -> None:
+    await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER)")
+    await db.execute("INSERT INTO t VALUES (1, 10), (2, 20)")
+    for count, rows in ((3_000, [1, 2]), (9_000, None)):
+        sql = f"SELECT id FROM t WHERE (id, a) IN ({', '.join(f'(id, {n * 10})' for n in range(count))}) ORDER BY id"
+        if rows is None:
+            with pytest.raises(aiostoolap.DataError, match="more than an expression can hold"):
+                await db.query(sql)
+        else:
+            assert await db.query(sql, into=int) == rows
