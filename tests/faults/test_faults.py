@@ -224,6 +224,28 @@ def test_a_poisoned_lock_costs_one_statement_and_what_is_open(monkeypatch: pytes
     assert poisoned
 
 
+def test_a_stop_that_is_asked_for_within_a_panic_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The panic's message takes memory before the engine's own hook sees the panic."""
+    ask, fails = SimulatedRuntime.clock_time_get, False
+
+    def stop_and_fail(runtime: SimulatedRuntime, clock: int, precision: int, result: int) -> int:
+        if not fails:
+            return ask(runtime, clock, precision, result)
+        runtime.ring.stop(runtime.ring.own, 1)
+        return IO
+
+    monkeypatch.setattr(SimulatedRuntime, "clock_time_get", stop_and_fail)
+    db = Database(Disk())
+    for _ in range(3):
+        fails = True
+        with pytest.raises(EngineError, match="engine_panic"):
+            db.query("SELECT NOW()")
+        fails = False
+        db._runtime.ring.stop(db._runtime.ring.own, 0)
+        assert db.query("SELECT 1") == [(1,)]
+    db.close()
+
+
 # The tests above could fail:
 
 
