@@ -217,7 +217,10 @@ impl Connection {
             true => guard::interruptible(run),
             false => guard::uninterruptible(run),
         };
-        settle(&database, outcome).inspect_err(|failure| database.judge_definition(failure))
+        settle(&database, outcome).inspect_err(|failure| match plan.is_built_aside() {
+            true => database.judge_definition(failure),
+            false => database.judge_change(failure),
+        })
     }
 
     fn begin_by_sql(&mut self, isolation: Option<&str>) -> Outcome<()> {
@@ -385,7 +388,7 @@ impl Open {
             let ended = if commit { self.transaction.commit() } else { self.transaction.rollback() };
             ended.map_err(Failure::from)
         });
-        settle(database, ended).inspect_err(|failure| database.judge_commit(failure))?;
+        settle(database, ended).inspect_err(|failure| database.judge_change(failure))?;
         if commit {
             database.commits.borrow_mut().add(self.had);
         }

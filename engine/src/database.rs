@@ -1,6 +1,7 @@
 //! `Database`: the engine's, with its plans, and what it owes to its files.
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::mem::ManuallyDrop;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -178,16 +179,21 @@ impl Database {
             return Err(log_failure("of a commit before it"));
         }
         let settled = guard::uninterruptible(|| self.inner().engine().settle_commits());
+        // If that fails, it still owes: whoever waits for it is to hear of the failure, whoever met it first.
         let failure = match settled {
             Ok(Ok(())) => {
                 self.owes.set(false);
                 return Ok(());
             }
-            Ok(Err(error)) => Failure::from(error),
-            Err(fault) => Failure::from(fault),
+            Ok(Err(error)) => {
+                self.lose_log();
+                Failure::from(error)
+            }
+            Err(fault) => {
+                self.leave_behind();
+                Failure::from(fault)
+            }
         };
-        // It still owes: whoever waits for it is to hear of the failure, whoever met it first.
-        self.lose_log();
         Err(log_failure(&failure.message))
     }
 
@@ -218,17 +224,25 @@ impl Database {
         }
     }
 
-    /// The same, of a failure to commit: after a panic, nobody knows what of it is in memory.
-    pub fn judge_commit(&self, failure: &Failure) {
+    /// The same, of a failure of what changes the database itself: after a panic, nobody knows what of it is in memory, and
+    /// which locks.
+    pub fn judge_change(&self, failure: &Failure) {
         self.judge_definition(failure);
         if failure.code == "engine_panic" {
-            self.lose_log();
+            self.leave_behind();
         }
     }
 
     fn lose_log(&self) {
         if self.is_file() {
             self.give_up();
+        }
+    }
+
+    fn leave_behind(&self) {
+        if self.is_file() {
+            self.give_up();
+            self.poison();
         }
     }
 
@@ -260,8 +274,8 @@ impl Database {
     /// Opens it again, as its files hold it. What was made of it is gone by now.
     pub fn reopen(&self) -> Outcome<()> {
         let opened = self.opened.take();
+        let _ = guard::uninterruptible(|| self.renew());
         let _ = guard::uninterruptible(|| {
-            self.renew();
             opened.map(|opened| opened.discard(self.poisoned.get(), self.log_failed.get()))
         });
         self.log_failed.set(false);
@@ -378,18 +392,21 @@ impl Opened {
         Ok(Self { inner: Rc::new(inner), executor })
     }
 
-    /// Closes it; with a failed log, without writing anything. A poisoned one is left behind as it is.
+    /// Closes it; with a failed log, without writing anything. A poisoned one is left behind as it is, and so is one that
+    /// panics: to drop it would close it once more.
     fn discard(self, poisoned: bool, log_failed: bool) -> Outcome<()> {
-        if poisoned {
-            LEFT_BEHIND.fetch_add(1, Relaxed);
-            std::mem::forget(self);
-            return Ok(());
+        let opened = ManuallyDrop::new(self);
+        let closed = guard::uninterruptible(|| match (poisoned, log_failed) {
+            (true, _) => None,
+            (false, true) => Some(abandon(&opened.inner)),
+            (false, false) => Some(opened.inner.close()),
+        });
+        if let Ok(Some(closed)) = closed {
+            drop(ManuallyDrop::into_inner(opened));
+            return closed.map_err(Failure::from);
         }
-        match log_failed {
-            true => abandon(&self.inner)?,
-            false => self.inner.close()?,
-        }
-        Ok(())
+        LEFT_BEHIND.fetch_add(1, Relaxed);
+        closed.map(drop).map_err(Failure::from)
     }
 }
 

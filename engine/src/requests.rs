@@ -67,7 +67,9 @@ impl Engine {
     /// A panic where none was expected, too, is the failure of this request alone.
     fn contained(&mut self, reader: &mut Reader, writer: &mut Writer) -> Outcome<()> {
         guard::uninterruptible(|| self.answer(reader, writer)).unwrap_or_else(|fault| {
-            self.session.databases().iter().for_each(|database| database.renew());
+            for database in self.session.databases() {
+                let _ = guard::uninterruptible(|| database.renew());
+            }
             Err(fault.into())
         })
     }
@@ -346,6 +348,11 @@ impl Engine {
                 "restore" => guard::uninterruptible(|| self.session.restore(&database, argument)),
                 _ => guard::uninterruptible(run),
             };
+            let outcome = outcome.map_err(Failure::from).inspect_err(|failure| {
+                if task != "analyze" {
+                    database.judge_change(failure);
+                }
+            });
             said = outcome?.map_err(|failure| match failure.code {
                 "internal" => Failure { code: "maintenance", ..failure },
                 _ => failure,
