@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -42,6 +43,10 @@ class Backup:
         self._partial = target.with_name(f".{target.name}.partial")
         self._claim: Claim | None = None
         self._copied: dict[Path, _Version] = {}
+        self._busy = threading.Lock()
+        """Held to prepare and to discard: a task that is cancelled leaves its thread behind."""
+        self._wanted = True
+        self.is_discarded = False
 
     def prepare(self) -> None:
         """Copies the files that have not changed lately; the engine may change any of them meanwhile.
@@ -49,10 +54,14 @@ class Backup:
         Raises:
             OperationalError: the copy cannot be written, or another one is being made there.
         """
-        with _writing():
+        with self._busy, _writing():
+            if not self._wanted:
+                return
             make_durable(self._target.parent)
             self._claim = Claim(self._partial)
             for file in self._files():
+                if not self._wanted:
+                    break
                 with suppress(FileNotFoundError):  # The engine has removed it.
                     version = _version(file)
                     if version[2] < time.time_ns() - _SETTLED:
@@ -88,10 +97,14 @@ class Backup:
                 self._claim.release()
 
     def discard(self) -> None:
-        """Removes a copy that was not finished."""
-        if self._claim is not None:
-            shutil.rmtree(self._partial, ignore_errors=True)
-            self._claim.release()
+        """Removes a copy that was not finished, and has `prepare` stop. May be called again."""
+        self._wanted = False
+        with self._busy:
+            if self._claim is not None:
+                shutil.rmtree(self._partial, ignore_errors=True)
+                self._claim.release()
+                self._claim = None
+            self.is_discarded = True
 
     def _files(self) -> Iterator[Path]:
         for folder, folders, names in os.walk(self._source):

@@ -16,7 +16,7 @@ import anyio.to_thread
 
 from aiostoolap import stats
 from aiostoolap.backup import Backup
-from aiostoolap.core import protocol
+from aiostoolap.core import loops, protocol
 from aiostoolap.core.caller import Caller
 from aiostoolap.core.inheritance import Hold
 from aiostoolap.errors import (
@@ -236,11 +236,10 @@ class DB(Session):
             raise NotSupportedError("an in-memory database has no files to copy")
         backup = Backup(self._hold.folder, path)
         try:
-            await anyio.to_thread.run_sync(backup.prepare)
+            await anyio.to_thread.run_sync(backup.prepare, abandon_on_cancel=True)
             await self._caller.submit(protocol.maintain(connection, "checkpoint", after=backup.finish))
         except BaseException:
-            with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(backup.discard)
+            await loops.wait_through(lambda: anyio.to_thread.run_sync(backup.discard), lambda: backup.is_discarded)
             raise
 
     async def restore(self, timestamp: str | None = None) -> str:

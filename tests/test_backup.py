@@ -181,6 +181,23 @@ async def test_a_backup_that_is_cancelled_leaves_nothing(folder: Path, tmp_path:
         assert await db.query_value("SELECT COUNT(*) FROM t") == 10_000
 
 
+async def test_a_backup_that_is_cancelled_as_it_begins_leaves_nothing(folder: Path, tmp_path: Path) -> None:
+    """Nor does its thread, which goes on after the cancellation of a task of asyncio, claim the directory."""
+    async with aiostoolap.connect(folder) as db:
+        await db.execute("CREATE TABLE t (a INTEGER)")
+        for turns in range(40):
+            copying = asyncio.ensure_future(db.backup(tmp_path / "copy"))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            copying.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await copying
+            assert not list(tmp_path.glob(".*"))
+            shutil.rmtree(tmp_path / "copy", ignore_errors=True)  # It had come to its end.
+        await db.backup(tmp_path / "copy")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "db"]
+
+
 async def test_a_backup_takes_nothing_of_a_restore(folder: Path, tmp_path: Path) -> None:
     """What it is in the midst of would take the place of the copy's own files."""
     async with aiostoolap.connect(folder) as db:
