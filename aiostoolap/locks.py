@@ -138,8 +138,7 @@ class DirectoryLock:
         if self._descriptor >= 0:
             # Else the next holder would go by this number until it has written its own.
             _write(self._descriptor, "")
-            with contextlib.suppress(OSError):
-                _unlock(self._descriptor)  # A copy of the descriptor may have got into a child.
+            _unlock(self._descriptor)
         self.forget()
 
     def forget(self) -> None:
@@ -194,8 +193,7 @@ class Claim:
         """Gives it up. May be called again."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            with contextlib.suppress(OSError):
-                _unlock(descriptor)  # A copy of the descriptor may have got into a child.
+            _unlock(descriptor)
             os.close(descriptor)
 
 
@@ -218,15 +216,17 @@ def _lock(descriptor: int) -> None:
 
 
 def _unlock(descriptor: int) -> None:
-    if sys.platform == "win32":
-        import msvcrt
+    """Unlocks a file that is about to be closed: a copy of the descriptor may have got into a child."""
+    with contextlib.suppress(OSError):
+        if sys.platform == "win32":
+            import msvcrt
 
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
-    else:
-        import fcntl
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_UNLCK, 1)
+        else:
+            import fcntl
 
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def _holder(descriptor: int) -> str:
