@@ -77,8 +77,11 @@ class Query(Generic[RowT]):
     """A query that has not run yet: what to do with it says how its rows come.
 
     `await query` gives all rows as a `Result`. `async for row in query` streams them in bounded memory.
-    `async with query as rows` gives the cursor, a `Rows`. Each of these runs the statement anew.
+    `async with query as rows` gives the cursor, a `Rows`, one at a time. Each of these runs the statement anew.
     """
+
+    _rows: Rows[RowT] | None = None
+    """The cursor of a block."""
 
     def __init__(self, source: Source, shape: Shape[RowT]) -> None:
         self._source = source
@@ -114,15 +117,23 @@ class Query(Generic[RowT]):
         return Rows(self._source, self._shape)
 
     async def __aenter__(self) -> Rows[RowT]:
+        if self._rows is not None:
+            raise InterfaceError("the query has a cursor already: call query() again for another one")
         self._ran = True
-        self._rows = Rows(self._source, self._shape)
-        await self._rows.open()
-        return self._rows
+        self._rows = rows = Rows(self._source, self._shape)
+        try:
+            await rows.open()
+        except BaseException:
+            self._rows = None
+            raise
+        return rows
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._rows.close()
+        rows, self._rows = self._rows, None
+        assert rows is not None
+        await rows.close()
 
     def __del__(self) -> None:
         if not getattr(self, "_ran", True):

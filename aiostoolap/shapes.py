@@ -13,7 +13,7 @@ import msgspec
 from aiostoolap.core import protocol
 from aiostoolap.core.extensions import RowDecoders
 from aiostoolap.errors import DataError, ProgrammingError
-from aiostoolap.row import Decoded, Shape
+from aiostoolap.row import ROWS, Decoded, Row, Shape
 from aiostoolap.values import decode
 
 T = TypeVar("T")
@@ -38,6 +38,8 @@ def _shape(target: Any) -> Shape[Any]:
         return Shape(True, _dicts)
     if target is tuple:
         return TUPLES
+    if target is Row:
+        return ROWS
     if hasattr(target, "__pydantic_validator__"):
         return Shape(True, functools.partial(_Models, target))
     if is_typeddict(target) or dataclasses.is_dataclass(target):

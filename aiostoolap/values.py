@@ -8,7 +8,6 @@ Decimal (a float, if that is exact), dict and list (JSON), array.array, numpy an
 from __future__ import annotations
 
 import array
-import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -154,8 +153,10 @@ def _value(value: Any, place: object) -> Any:
                 raise DataError(f"parameter {place}: {error}") from None
     if (vector := _buffer(value)) is not None:
         return vector
+    kind = type(value)
+    name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"  # numpy has a bool.
     raise DataError(
-        f"parameter {place}: {type(value).__name__} cannot be a parameter; convert it to int, float, str, bool, "
+        f"parameter {place}: {name} cannot be a parameter; convert it to int, float, str, bool, "
         "datetime, dict, list or Vector, or say by register_codec() how to"
     )
 
@@ -179,14 +180,16 @@ def _vector(floats: array.array[float]) -> extensions.Extension:
 
 
 def _datetime(value: datetime) -> datetime:
-    if value.tzinfo is None:
+    if value.utcoffset() is None:
         raise DataError("a datetime without a time zone: give it one, such as tzinfo=datetime.UTC")
-    return value
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise DataError("a timestamp lies between 1677-09-21 and 2262-04-11") from None
 
 
 def _decimal(value: Decimal) -> float:
-    number = float(value)
-    if math.isfinite(number) and Decimal(number) == value:
+    if value.is_finite() and Decimal(number := float(value)) == value:
         return number
     raise DataError(f"Decimal('{value}') is not exact as a FLOAT; pass float(value) or str(value)")
 

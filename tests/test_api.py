@@ -247,6 +247,27 @@ async def test_query_async_with(numbers: DB) -> None:
         assert await rows.fetchall() == []
 
 
+async def test_a_query_has_one_cursor_at_a_time(numbers: DB) -> None:
+    query = numbers.query("SELECT n FROM numbers ORDER BY n")
+    async with query as rows:
+        with pytest.raises(aiostoolap.InterfaceError, match="call query"):
+            async with query:
+                pass
+        assert await rows.fetchone() == (0,)
+    async with query as rows:
+        assert await rows.fetchone() == (0,)
+
+
+async def test_a_query_can_run_again_after_an_error(db: DB) -> None:
+    query = db.query("SELECT * FROM later")
+    with pytest.raises(aiostoolap.ProgrammingError):
+        async with query:
+            pass
+    await db.execute("CREATE TABLE later (a INTEGER)")
+    async with query as rows:
+        assert await rows.fetchall() == []
+
+
 async def test_query_params_in_the_select_list(db: DB) -> None:
     await create_users(db)
     assert await db.query("SELECT age + $1 FROM users WHERE id = $2", (4, 1)) == [(40,)]
@@ -740,6 +761,11 @@ async def test_query_into(db: DB, into: type[Any], expected: object) -> None:
     assert type(rows[0]) is type(expected)
     assert [row async for row in db.query(sql, into=into)] == [expected]
     assert await db.query_one(sql, into=into) == expected
+
+
+async def test_query_into_row(db: DB) -> None:
+    rows = await db.query("SELECT 1 AS a, 2 AS b", into=aiostoolap.Row)
+    assert [(row["a"], row.b) for row in rows] == [(1, 2)]
 
 
 @pytest.mark.parametrize("into", [User, UserStruct, UserDict, UserTuple, UserModel])

@@ -6,11 +6,12 @@ import dataclasses
 import enum
 import math
 import uuid
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -35,6 +36,19 @@ JSON = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(TEXT, inner, max_size=4)),
     max_leaves=10,
 )
+
+
+ENDLESS: list[Any] = []
+ENDLESS.append(ENDLESS)
+
+
+class Nowhere(tzinfo):
+    """A time zone that does not know its offset, so that a datetime with it has none."""
+
+    def utcoffset(self, moment: datetime | None) -> None:
+        return None
+
+    tzname = dst = utcoffset
 
 
 def same(a: object, b: object) -> bool:
@@ -128,16 +142,22 @@ async def test_converted(db: DB, value: Any, expected: object) -> None:
         (-(10**9999), "64 bits"),
         ("\ud800", "surrogate"),
         (datetime(2024, 1, 1), "time zone"),  # what the test is about
+        (datetime(2024, 1, 1, tzinfo=Nowhere()), "time zone"),
         (datetime(1600, 1, 1, tzinfo=UTC), "1677"),
+        (datetime.min.replace(tzinfo=timezone(timedelta(hours=1))), "1677"),
+        (datetime.max.replace(tzinfo=timezone(timedelta(hours=-1))), "2262"),
         (date(3000, 1, 1), "2262"),
         (b"x", "bytes"),
         (bytearray(b"x"), "bytes"),
         (Decimal("0.1"), "not exact"),
         (Decimal("NaN"), "not exact"),
         (Decimal("Infinity"), "not exact"),
+        (Decimal("sNaN"), "not exact"),
         (timedelta(1), "timedelta"),
         (time(1), "time cannot"),
         (object(), "object cannot"),
+        (np.True_, "numpy.bool_? cannot"),
+        (ENDLESS, "JSON"),
         ({1, 2}, "set cannot"),
         (Json(object()), "JSON"),
         ({"a": object()}, "JSON"),

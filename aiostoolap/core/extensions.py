@@ -36,7 +36,7 @@ def json_list(value: Any) -> Extension:
 def _encode_json(value: Any) -> bytes:
     try:
         return msgspec.json.encode(value)
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise DataError(f"it cannot be JSON: {error}") from None
 
 
