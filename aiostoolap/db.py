@@ -285,4 +285,6 @@ class DB(Session):
         handle = getattr(self, "_handle", None)
         if handle is not None and self._caller.is_open:
             self._caller.post(self._caller.inheritance.close(handle, self._hold))
+            if self._lease is not None:
+                self._lease.drop()
             warnings.warn("a connection was not closed", ResourceWarning, stacklevel=2, source=self)

@@ -22,6 +22,10 @@ class Lease:
         """Counts one more connection."""
         self._holders += 1
 
+    def drop(self) -> None:
+        """Counts one less, which is collected as garbage; if it was the last, so is the engine."""
+        self._holders -= 1
+
     async def give(self) -> None:
         """Counts one less."""
         self._holders -= 1

@@ -66,6 +66,8 @@ class Tx(Session):
     async def savepoint(self) -> AsyncIterator[None]:
         """A part of the transaction as a block, which alone is undone if an exception leaves it.
 
+        All that happens in the transaction meanwhile is part of it, also what other tasks do.
+
         Raises:
             TransactionAbortedError: a statement of the transaction was stopped.
             ClosedError: the transaction has ended.

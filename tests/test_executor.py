@@ -173,6 +173,16 @@ async def test_what_was_left_open_warns() -> None:
     await fewer_threads_than(before)
 
 
+async def test_a_clone_that_was_left_open_does_not_keep_the_engine() -> None:
+    before = threads()
+    db = await aiostoolap.connect()
+    with pytest.warns(ResourceWarning, match="connection was not closed"):
+        await db.clone()
+        gc.collect()
+    await db.close()
+    await fewer_threads_than(before + 1)
+
+
 def run(program: str, *, folder: Path | None = None) -> tuple[int, str, float]:
     """Runs a program in another interpreter: its exit status, what it wrote to stderr, and the seconds of its end."""
     prelude = """
