@@ -261,6 +261,8 @@ class DB(Session):
         return await self._maintain("restore", timestamp)
 
     async def _maintain(self, task: str, argument: str | None = None) -> str:
+        if not isinstance(argument, str | None):
+            raise ProgrammingError(f"what to {task} is named by a text, not {type(argument).__name__}")
         return protocol.text(await self._caller.submit(protocol.maintain(self._connection(), task, argument)))
 
     def _connection(self) -> protocol.Handle:

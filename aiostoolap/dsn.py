@@ -107,6 +107,8 @@ def _option(name: str, value: str | int | bool) -> str:
     wanted = OPTIONS.get(name)
     if wanted is None:
         raise InterfaceError(f"the option {name!r} is unknown; there are {', '.join(OPTIONS)}")
+    if not isinstance(value, str | int):  # None is no "none", which is a sync_mode.
+        raise InterfaceError(f"the option {name} takes a text, a number or a bool, not {value!r}")
     if wanted == _NUMBER:
         if not (text.isascii() and text.isdigit()):
             raise InterfaceError(f"the option {name} takes a whole number, not {value!r}")

@@ -53,7 +53,7 @@ class Engine:
         root: a directory of this machine, which databases see as /data; None for in-memory databases alone.
         wasm: another build of the engine; None for the bundled one.
         memory_limit: bytes that the engine may allocate, from 64 MiB to 4 GiB.
-        timeout: seconds for each call that gives no other; None for no limit.
+        timeout: seconds for each call that takes `timeout` and gives none; None for no limit.
         timestamps: "datetime", aware and in UTC, or "nanoseconds" since 1970.
         json: "object", decoded, or "text".
         checkpoint_every: seconds between checkpoints on the engine's own timer; None for never. A log of more than

@@ -40,6 +40,8 @@ class Row(tuple[Any, ...]):
         return tuple.__getitem__(self, key)
 
     def __getattr__(self, name: str) -> Any:
+        if name in self._places:  # It has no property.
+            return tuple.__getitem__(self, self._places[name])
         raise AttributeError(f"no column {name!r}; there are {', '.join(self._places)}")
 
     def keys(self) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ class Settings:
     """What holds for all sessions of an engine.
 
     Attributes:
-        timeout: seconds for each call that gives no other; None for no limit.
+        timeout: seconds for each call that takes `timeout` and gives none; None for no limit.
         nanoseconds: timestamps are whole nanoseconds since 1970, not datetimes.
         decoders: decode rows.
         observer: watches statements; None if nobody wants to know.

@@ -118,6 +118,9 @@ async def test_open_refuses_unknown_options(tmp_path: Path) -> None:
         for wrong in ("sync=full", "sync_mode=fast", "keep_snapshots=few", "keep_snapshots=-1", "sync_mode"):
             with pytest.raises((aiostoolap.InterfaceError, ValueError)):
                 await engine.open(f"file:///data/db?{wrong}")
+    for value in (None, 1.5):
+        with pytest.raises(aiostoolap.InterfaceError, match="sync_mode takes"):
+            await aiostoolap.connect(tmp_path / "db", options={"sync_mode": value})  # type: ignore[dict-item]  # so it is
 
 
 @pytest.mark.parametrize("target", ["memory://", ":memory:", "memory://name"])
@@ -670,6 +673,9 @@ async def test_rows_are_tuples_with_names(db: DB) -> None:
         _ = row.nothing
     result = await db.query("SELECT id FROM users")
     assert pickle.loads(pickle.dumps(result)).columns == ("id",)
+    other = await db.query_one('SELECT id AS _id, name AS "the name" FROM users WHERE id = 1')
+    assert other is not None
+    assert (other._id, getattr(other, "the name")) == (1, "Ada")
 
 
 async def test_rows_close_releases_the_cursor(engine: Engine) -> None:

@@ -49,6 +49,8 @@ CALLS: list[tuple[Callable[[Any], Any], type[Exception], str]] = [
     (lambda db: db.query("SELECT 1", into=User(1, "")), ProgrammingError, "into= is the type of one row: .*; not User"),
     (lambda db: db.execute_many("INSERT INTO users VALUES (?, ?)", (3, "x")), DataError, "not int"),
     (lambda db: db.execute_many("INSERT INTO users VALUES (?, ?)", 3), TypeError, "not int"),
+    (lambda db: db.vacuum(3), ProgrammingError, "vacuum is named by a text, not int"),
+    (lambda db: db.restore(3), ProgrammingError, "restore is named by a text, not int"),
     (lambda db: db.begin("serializable"), ProgrammingError, "read committed, snapshot, not 'serializable'"),
 ]
 
