@@ -43,7 +43,9 @@ def path(digest: str, compiler: str) -> Path | None:
             _log.warning("%s is not this user's alone: the compiled engine is not cached there", folder)
             return None
     except (OSError, RuntimeError) as error:
-        _log.warning("no directory for the compiled engine, so each process compiles it: %s", error)
+        _log.warning(
+            "no directory for the compiled engine, so each process compiles it; AIOSTOOLAP_CACHE names one: %s", error
+        )
         return None
     key = hashlib.sha256(f"{digest} {compiler} {_processor()}".encode()).hexdigest()
     return folder / f"{key[:32]}.cwasm"
