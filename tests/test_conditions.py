@@ -142,3 +142,39 @@ async def test_a_list_of_rows_that_is_too_long_is_an_error(db: DB) -> None:
                 await db.query(sql)
         else:
             assert await db.query(sql, into=int) == rows
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        "CASE WHEN a <> 5 THEN 'k' ELSE b END",
+        "CASE WHEN a = NULL THEN 1 WHEN NULL <> a THEN 2 WHEN a IS NULL THEN 3 ELSE 4 END",
+        "CASE WHEN 10 >= a THEN a WHEN b <> 'Y' THEN id END",
+        "CASE WHEN b = 7 THEN 1 WHEN a = '10' THEN 2 ELSE 0 END",
+        "a || b",
+        "b || a || 'x'",
+        "f || b",
+        "f || 'x'",
+    ],
+)
+async def test_ordered_results_are_computed_as_others_are(db: DB, column: str) -> None:
+    await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT, f FLOAT)")
+    rows = [(*row, number) for row, number in zip([*ROWS, (6, 5, "7")], [0.5, 2.0, 1e20, None, 1.0, -0.0], strict=True)]
+    await db.execute_many("INSERT INTO t VALUES ($1, $2, $3, $4)", rows)
+    unordered = await db.query(f"SELECT id, {column} FROM t", into=tuple)
+    assert await db.query(f"SELECT id, {column} FROM t ORDER BY id", into=tuple) == sorted(unordered)
+
+
+async def test_values_that_are_null_are_not_outside_of_a_list(db: DB, judge: sqlite3.Connection) -> None:
+    await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT)")
+    await db.execute_many("INSERT INTO t VALUES ($1, $2, $3)", ROWS)
+    conditions = [
+        f"{beside} (a {negated} (SELECT q.id FROM t AS q WHERE q.a > {least}))"
+        for beside in (
+            "t.id < (SELECT q.id FROM t AS q WHERE q.id = t.a) OR",
+            "EXISTS (SELECT 1 FROM t AS q WHERE q.id = t.id) AND",
+        )
+        for negated in ("IN", "NOT IN")
+        for least in (4, 90)
+    ]
+    assert await wrong(db, judge, conditions) == []
