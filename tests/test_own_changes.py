@@ -50,6 +50,9 @@ QUERIES = [
     "SELECT id FROM t WHERE id IN (SELECT t FROM u WHERE a > 1)",
     "SELECT id FROM t WHERE id NOT IN (SELECT t FROM u)",
     "SELECT id FROM t WHERE a = (SELECT MAX(a) FROM t)",
+    "SELECT id FROM t WHERE a IN (SELECT a FROM u)",
+    "SELECT id FROM t WHERE a IN (SELECT a FROM u WHERE a > 1) AND id < 12",
+    "SELECT id FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.a = t.a)",
     "SELECT DISTINCT g FROM t",
     "SELECT DISTINCT a FROM t",
     "SELECT a FROM t EXCEPT SELECT a FROM u",
@@ -76,6 +79,8 @@ def write(rng: random.Random) -> str:
             f"UPDATE t SET g = '{g}' WHERE a > {few} AND id < {key}",
             f"UPDATE t SET a = a + 1 WHERE g = '{g}'",
             f"UPDATE t SET a = (SELECT COUNT(*) FROM u WHERE u.t = t.id) WHERE id < {key}",
+            f"INSERT INTO t SELECT id + 40, a, g FROM t WHERE a IN (SELECT a FROM u) AND id < {key}",
+            f"INSERT INTO u SELECT id + 40, t, a FROM u WHERE (SELECT COUNT(*) FROM t WHERE t.a = u.a) > {few}",
             f"DELETE FROM t WHERE id = {key}",
             f"DELETE FROM t WHERE a = {few} AND id > 5",
             f"INSERT INTO u VALUES ({key}, {rng.randrange(1, 40)}, {a})",
@@ -127,6 +132,61 @@ async def test_a_transaction_sees_what_it_has_done(folder: Path, seed: int) -> N
                 judge.execute("ROLLBACK")
             for sql in QUERIES:
                 assert plain(await db.query(sql)) == plain(judge.execute(sql)), sql
+
+
+CONDITIONS = [
+    "EXISTS (SELECT 1 FROM n AS q WHERE q.a = n.b)",
+    "EXISTS (SELECT 1 FROM n AS q WHERE q.a = n.b) OR FALSE",
+    "EXISTS (SELECT 1 FROM n AS q WHERE q.a > n.b AND q.b <> n.a)",
+    "NOT EXISTS (SELECT 1 FROM n AS q WHERE q.a = n.b)",
+    "b IN (SELECT a FROM n)",
+    "b IN (SELECT q.a FROM n AS q WHERE q.b > n.a)",
+    "b NOT IN (SELECT q.a FROM n AS q WHERE q.b > n.a)",
+    "k IN (SELECT q.b FROM n AS q WHERE q.a = n.a)",
+    "a < (SELECT AVG(b) FROM n)",
+    "a > (SELECT AVG(q.a) FROM n AS q WHERE q.b = n.b)",
+    "(SELECT COUNT(*) FROM n AS q WHERE q.b = n.b) > 1",
+]
+VALUES = ["b", "a + 1", "(SELECT MAX(a) FROM n) + 1", "(SELECT COUNT(*) FROM n AS q WHERE q.a = n.a)"]
+
+
+@pytest.mark.parametrize("key", ["INTEGER PRIMARY KEY", "INTEGER"])
+@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
+async def test_a_statement_sees_the_table_as_it_was_before(folder: Path, key: str, sealed: bool) -> None:
+    rng = random.Random(1)
+    rows = [(rng.randrange(1, 7), rng.choice([1, 2, 3, 4, 5, 6, None]), k) for k in range(1, 25)]
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute(f"CREATE TABLE n (a INTEGER, b INTEGER, k {key})")
+        await db.execute_many("INSERT INTO n VALUES (?, ?, ?)", rows[:12])
+        if sealed:
+            await db.checkpoint()
+        await db.execute_many("INSERT INTO n VALUES (?, ?, ?)", rows[12:])
+        judge = sqlite3.connect(":memory:", isolation_level=None)
+        judge.execute("CREATE TABLE n (a INTEGER, b INTEGER, k INTEGER)")
+        judge.executemany("INSERT INTO n VALUES (?, ?, ?)", rows)
+        for condition in CONDITIONS:
+            # sqlite3 itself sees what it has changed, unless it is asked for the rows first.
+            picked = {
+                k: values for k, *values in judge.execute(f"SELECT k, {', '.join(VALUES)} FROM n WHERE {condition}")
+            }
+            for sql, after in (
+                (f"DELETE FROM n WHERE {condition}", [row for row in rows if row[2] not in picked]),
+                (
+                    f"INSERT INTO n SELECT a, b, k + 100 FROM n WHERE {condition}",
+                    [*rows, *((a, b, k + 100) for a, b, k in rows if k in picked)],
+                ),
+                *(
+                    (
+                        f"UPDATE n SET a = {value} WHERE {condition}",
+                        [(picked[k][place] if k in picked else a, b, k) for a, b, k in rows],
+                    )
+                    for place, value in enumerate(VALUES)
+                ),
+            ):
+                tx = await db.begin()
+                assert await tx.execute(sql) == len(picked), sql
+                assert plain(await tx.query("SELECT * FROM n")) == plain(after), sql
+                await tx.rollback()
 
 
 UNIQUE = [
