@@ -208,3 +208,32 @@ async def test_it_shows_in_the_plan(shop: DB) -> None:
     plan = "\n".join(await shop.query("EXPLAIN SELECT c_id FROM customer, orders WHERE c_id = o_customer", into=str))
     assert "Join" in plan
     assert "customer.c_id = orders.o_customer" in plan
+
+
+@pytest.mark.parametrize("end", ["WHERE nosuch(t.a) > 1", "AND nosuch(t.a) > 1", "AND t.a = MAX(t.a)"])
+@pytest.mark.parametrize("selected", ["u.id", "u.id, COUNT(*)"], ids=["rows", "groups"])
+async def test_a_condition_that_is_none_is_an_error(db: DB, selected: str, end: str) -> None:
+    await db.execute_script("""
+        CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER);
+        INSERT INTO t VALUES (1, 10), (2, 20);
+        CREATE TABLE u (id INTEGER PRIMARY KEY, c INTEGER);
+        INSERT INTO u VALUES (1, 1), (2, 2)
+    """)
+    groups = "GROUP BY u.id LIMIT 9" if "COUNT" in selected else ""
+    with pytest.raises(aiostoolap.Error):
+        await db.query(f"SELECT {selected} FROM u JOIN t ON u.c = t.id {end} {groups}")
+
+
+@pytest.mark.parametrize("limit", ["", "LIMIT 9"])
+@pytest.mark.parametrize("join", ["JOIN", "LEFT JOIN"])
+async def test_groups_of_a_join_keep_all_of_its_conditions(db: DB, join: str, limit: str) -> None:
+    await db.execute_script("""
+        CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER);
+        INSERT INTO t VALUES (1, 10), (2, 20), (3, 30);
+        CREATE TABLE u (id INTEGER PRIMARY KEY, c INTEGER);
+        INSERT INTO u VALUES (1, 1), (2, 2), (3, 3)
+    """)
+    for condition in ("t.a > 15", "t.a + u.id > 15", "ABS(t.a) > 15", "u.id > 1", "t.id = u.id AND t.a <> 10"):
+        sql = f"SELECT u.id, COUNT(t.id) FROM u {join} t ON u.c = t.id AND {condition} GROUP BY u.id {limit}"
+        expected = [*([(1, 0)] if join == "LEFT JOIN" else []), (2, 1), (3, 1)]
+        assert sorted(await db.query(sql, into=tuple)) == expected, sql

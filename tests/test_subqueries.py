@@ -60,6 +60,22 @@ QUERIES = [
     "SELECT id, (SELECT MAX(a) FROM t WHERE t.id = v.id) FROM v",
     "SELECT COUNT(*), (SELECT MAX(a) FROM t) FROM v",
     "SELECT id, (SELECT MAX(a) FROM t) AS m FROM v ORDER BY id LIMIT 2",
+    # In a join of common tables.
+    *(
+        "WITH k AS (SELECT id, c FROM u) SELECT p.id, q.c FROM k AS p JOIN k AS q ON p.id = q.id WHERE " + condition
+        for condition in (
+            "q.c IN (SELECT w.a FROM t AS w WHERE w.id > p.id)",
+            "q.c NOT IN (SELECT w.a FROM t AS w WHERE w.id < p.id)",
+            "-1 NOT IN (SELECT w.a FROM t AS w WHERE w.id = q.id)",
+            "q.c > 1 AND EXISTS (SELECT 1 FROM t AS w WHERE w.id = p.id AND w.a > q.c)",
+            "q.c < (SELECT MAX(w.a) FROM t AS w WHERE w.id = p.id)",
+        )
+    ),
+    "WITH k AS (SELECT id, c FROM u) SELECT t.id, k.c FROM k CROSS JOIN t CROSS JOIN k AS m"
+    " WHERE t.id NOT IN (SELECT w.c FROM u AS w WHERE w.id = t.id)",
+    # What one row finds is not what another one does: NULL, and 1.
+    "SELECT id FROM u WHERE 1 IN (SELECT w.c FROM u AS w WHERE w.id = u.id)",
+    "SELECT id, 1 NOT IN (SELECT w.c FROM u AS w WHERE w.id = u.id) FROM u",
     # Beside an IN that an index answers.
     "SELECT 'k' FROM t AS p WHERE p.id IN (1, 2) AND NOT EXISTS (SELECT 1 FROM u AS q WHERE p.a = q.id)",
     "SELECT id FROM t WHERE id IN (1, 2, 3) AND EXISTS (SELECT 1 FROM u WHERE u.c = t.id)",
