@@ -207,3 +207,20 @@ async def test_names_of_results_come_before_columns(filled: DB, sql: str, rows: 
 )
 async def test_calculations_with_what_is_grouped_by(filled: DB, sql: str, rows: list[Any]) -> None:
     assert sorted(await filled.query(sql, into=tuple), key=repr) == rows
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
+async def test_an_aggregate_that_is_asked_for_twice_has_two_columns(folder: Path, sealed: bool) -> None:
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute_script(SETUP)
+        if sealed:
+            await db.checkpoint()
+        for sql, expected in (
+            ("SELECT COUNT(*) AS p, COUNT(*) AS q FROM t", (4, 4)),
+            ("SELECT COUNT(*), MAX(a), COUNT(*) FROM t", (4, 20, 4)),
+            ("SELECT SUM(a) AS p, SUM(a) AS q FROM t WHERE id > 1", (40, 40)),
+            ("SELECT SUM(a), SUM(a) FROM t ORDER BY MAX(a)", (50, 50)),
+            ("SELECT q FROM (SELECT COUNT(*) AS p, COUNT(*) AS q FROM t) AS s WHERE q > 3", (4,)),
+            ("WITH s AS (SELECT MIN(a) AS p, MIN(a) AS q FROM t WHERE id > 1) SELECT q, p FROM s", (20, 20)),
+        ):
+            assert await db.query(sql, into=tuple) == [expected], sql
