@@ -13,6 +13,9 @@ from tests.truth.case import Case, Outcome, Step
 from tests.truth.comparison import Difference, Tally
 from tests.truth.ours import Ours
 
+# Such an UPDATE may see, in sqlite3, what it has changed itself, unless the rows are chosen first.
+READS_ITSELF = re.compile(r"^(UPDATE (\w+) SET (?:(?!SELECT).)*?) WHERE (.*SELECT.*?)( RETURNING .*)?$", re.DOTALL)
+
 
 class Judge:
     """Our engine before sqlite3.
@@ -58,7 +61,7 @@ def verdicts(case: Case) -> list[Outcome]:
 
 def _verdict(db: sqlite3.Connection, step: Step) -> Outcome:
     try:
-        cursor = db.execute(step.sql)
+        cursor = db.execute(re.sub(READS_ITSELF, r"\1 WHERE id IN (SELECT id FROM \2 WHERE \3)\4", step.sql))
     except sqlite3.Error as error:
         return Outcome(code="error", message=str(error))
     if cursor.description is None:

@@ -174,9 +174,9 @@ RULES = (
 )
 
 
-AGGREGATES = "COUNT|SUM|AVG|MIN|MAX|BOOL_AND|BOOL_OR|GROUP_CONCAT|STRING_AGG|MEDIAN"
+AGGREGATES = "COUNT|SUM|AVG|MIN|MAX|BOOL_AND|BOOL_OR|GROUP_CONCAT|STRING_AGG|MEDIAN|STDDEV|VARIANCE"
 UNKNOWN = re.compile(
-    r"\bWHERE\b.*(\b(UPPER|LOWER|TRIM|LENGTH|ABS|COALESCE|NULLIF|SUBSTR|POSITION|REPLACE|LEAST|GREATEST|ROUND|SIGN|CONCAT\w*|LEFT|REVERSE|EXTRACT|JSON_\w+)\("
+    r"\bWHERE\b.*(\b(UPPER|LOWER|TRIM|LENGTH|ABS|COALESCE|NULLIF|SUBSTR|POSITION|REPLACE|LEAST|GREATEST|ROUND|SIGN|CONCAT\w*|LEFT|REVERSE|EXTRACT|LN|JSON_\w+)\("
     r"|\b(NOT|OR)\b.*\b(LIKE|ILIKE|IN)\b)",
     re.S,
 )
@@ -184,7 +184,12 @@ THREE_VALUES = re.compile(r"\bBETWEEN\b|\bNOT( IN)? ?\(")
 EXACT = re.compile(r"[<>=] ?\(SELECT (SUM|MIN|MAX|COUNT|AVG)\(")
 ANY_CHARACTER = re.compile(r"LIKE '%\w*_")
 EVALUATED = re.compile(r"SELECT .*\b(EXISTS|ALL|ANY) ?\(SELECT .* FROM", re.S)
-WRITES = (THREE_VALUES, EXACT, ANY_CHARACTER, EVALUATED)
+REPEATED = re.compile(r" IN \((?:[^()]*, )?([^(),]+)(?:, [^()]*)?, \1[,)]")
+CORRELATED = re.compile(r"\bIN \(SELECT .* WHERE", re.S)
+ORDERED = re.compile(r"(\bCASE WHEN\b|\|\|).*\bORDER BY\b", re.S)
+SET_BY_QUERY = re.compile(r"^UPDATE .*\(SELECT", re.S)
+OWN_ROWS = re.compile(r"\b(IN|EXISTS) \(SELECT|^INSERT .*\bSELECT\b", re.S)
+WRITES = (THREE_VALUES, EXACT, ANY_CHARACTER, EVALUATED, CORRELATED, SET_BY_QUERY)
 """Statements of the rules below whose writes the native engine makes of other rows, or with other values."""
 
 
@@ -234,9 +239,9 @@ BETTER = (
     ),
     Rule(
         "own unique values",
-        "patch 85: an INSERT sees what its transaction has inserted, also for ON CONFLICT; natively the commit fails",
+        "patch 85: a write sees what its transaction has written, also for ON CONFLICT; natively the commit fails",
         lambda step, ours, native: (
-            bool(re.match(r"INSERT|WITH .* INSERT", step.sql, re.S))
+            bool(re.match(r"INSERT|UPDATE|WITH .* INSERT", step.sql, re.S))
             and (
                 ours.code == "unique_violation"
                 or (not native.code and bool(re.search(r"ON (CONFLICT|DUPLICATE)", step.sql)))
@@ -412,11 +417,53 @@ BETTER = (
     ),
     Rule(
         "repeated values",
-        "patch 47: IN with a value twice changes its row once",
+        "patch 47: IN with a value twice finds its row once",
         lambda step, ours, native: (
             not (ours.code or native.code)
-            and bool(re.search(r"^(UPDATE|DELETE) .* IN \(", step.sql, re.S))
-            and (len(ours.rows), ours.affected or 0) < (len(native.rows), native.affected or 0)
+            and (
+                bool(REPEATED.search(step.sql))
+                or (
+                    bool(re.search(r"^(UPDATE|DELETE) .* IN \(", step.sql, re.S))
+                    and (len(ours.rows), ours.affected or 0) < (len(native.rows), native.affected or 0)
+                )
+            )
+        ),
+    ),
+    Rule(
+        "NULL and 1",
+        "patch 88: in the results of a correlated IN they are not alike, and NOT IN beside it holds for no NULL",
+        lambda step, ours, native: not (ours.code or native.code) and bool(CORRELATED.search(step.sql)),
+    ),
+    Rule(
+        "ordered results",
+        "patch 88: CASE and || are computed as they are without ORDER BY",
+        lambda step, ours, native: not (ours.code or native.code) and bool(ORDERED.search(step.sql)),
+    ),
+    Rule(
+        "tables without a key",
+        "patch 89: an UPDATE by a correlated subquery sets each row to its own result",
+        lambda step, ours, native: not (ours.code or native.code) and bool(SET_BY_QUERY.search(step.sql)),
+    ),
+    Rule(
+        "own rows",
+        "patch 91: an index does not answer for the rows of the transaction that asks",
+        lambda step, ours, native: not (ours.code or native.code) and bool(OWN_ROWS.search(step.sql)),
+    ),
+    Rule(
+        "limited groups",
+        "patch 92: a join of which some groups are wanted keeps all conditions of ON",
+        lambda step, ours, native: (
+            not (ours.code or native.code)
+            and bool(re.search(r"\bON\b.*\bAND\b.*\bGROUP BY\b.*\bLIMIT\b", step.sql, re.S))
+        ),
+    ),
+    Rule(
+        "repeated aggregates",
+        "patch 93: an aggregate that is asked for twice has two columns",
+        lambda step, ours, native: (
+            not ours.code
+            and (len(ours.columns) > len(native.columns) or "not found" in native.message)
+            and bool(re.search(rf"\b({AGGREGATES})\(.*\b\1\(", step.sql, re.S))
         ),
     ),
     Rule(
