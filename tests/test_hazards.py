@@ -619,11 +619,11 @@ async def test_sums_are_exact(folder: Path, sealed: bool) -> None:
 async def test_negative_numbers_survive_what_is_printed_again(folder: Path) -> None:
     async with aiostoolap.connect(folder) as db:
         await db.execute("CREATE TABLE t (a FLOAT DEFAULT -1.5, b FLOAT CHECK (b > -2.5), c INTEGER DEFAULT -7)")
-        await db.execute("CREATE VIEW v AS SELECT -1e300 AS r, -3 AS s FROM t")
+        await db.execute("CREATE VIEW v AS SELECT -1e300 AS r, -3 AS s, -(-3) AS u, -(-0.5) AS w FROM t")
     async with aiostoolap.connect(folder) as db:
         await db.execute("INSERT INTO t (b) VALUES (-2)")
         assert await answers(db, "SELECT a, b, c FROM t") == [(-1.5, -2.0, -7)]
-        assert await answers(db, "SELECT * FROM v") == [(-1e300, -3)]
+        assert await answers(db, "SELECT * FROM v") == [(-1e300, -3, 3, 0.5)]
         with pytest.raises(aiostoolap.CheckViolationError):
             await db.execute("INSERT INTO t (b) VALUES (-3)")
 
