@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -114,6 +115,27 @@ async def test_a_product_with_conditions_is_a_join(shop: DB, name: str) -> None:
     assert found == sorted(map(repr, await shop.query(join, into=tuple)))
 
 
+LAST = "(SELECT MAX(o_id) FROM orders, item WHERE i_order = o_id)"
+BOUGHT = "IN (SELECT o_customer FROM orders, item WHERE i_order = o_id)"
+WITHIN: dict[str, list[Any]] = {
+    f"SELECT COUNT(*) FILTER (WHERE o_id < {LAST}) FROM orders": [1_499],
+    f"SELECT COUNT(*) FILTER (WHERE c_id {BOUGHT}) FROM customer": [1_500],
+    f"SELECT COUNT(DISTINCT id + {LAST}) FROM city": [7],
+    f"SELECT STRING_AGG(id, '' ORDER BY {LAST} - id) FROM city": ["6543210"],
+    f"SELECT STRING_AGG(id, '' ORDER BY id {BOUGHT}, id) FROM city": ["1450236"],
+    f"SELECT id FROM city ORDER BY {LAST} - id": [6, 5, 4, 3, 2, 1, 0],
+    f"SELECT id FROM city GROUP BY id HAVING id + 1496 > {LAST} ORDER BY 1": [4, 5, 6],
+    "SELECT id FROM city WHERE name LIKE 'city1' ESCAPE (SELECT MIN('!') FROM orders, item WHERE i_order = o_id)": [1],
+    f"SELECT SUM(id + {LAST}) OVER (ORDER BY id) FROM city WHERE id < 2": [1_499, 2_999],
+    f"SELECT ROW_NUMBER() OVER (ORDER BY {LAST} - id) FROM city ORDER BY id": [7, 6, 5, 4, 3, 2, 1],
+}
+
+
+@pytest.mark.parametrize("sql", WITHIN)
+async def test_a_product_wherever_a_subquery_may_stand(shop: DB, sql: str) -> None:
+    assert await shop.query(sql, into=type(WITHIN[sql][0])) == WITHIN[sql]
+
+
 async def test_columns_keep_their_order(shop: DB) -> None:
     """With `*`, the tables stay in theirs: here the first two have nothing in common."""
     rows = await shop.query("SELECT * FROM city, item, orders WHERE i_order = o_id AND city.id = o_id", into=tuple)
@@ -129,6 +151,20 @@ async def test_parameters_beside_it(shop: DB) -> None:
     sql = "SELECT o_id FROM customer, orders WHERE c_id = o_customer AND c_name = $1 AND o_total >= $2"
     assert await shop.query(sql, ("c7", 0.0), into=int) == [1]
     assert await shop.query(sql, ("c7", 1.0), into=int) == []
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT COUNT(*) FROM customer WHERE c_id IN"
+        " (SELECT o_customer FROM orders, item WHERE i_order = o_id AND i_price < $1)",
+        "WITH q AS (SELECT DISTINCT o_id FROM orders, item WHERE i_order = o_id AND i_price < $1)"
+        " SELECT COUNT(*) FROM q",
+    ],
+)
+async def test_parameters_that_the_engine_takes_as_literals(shop: DB, sql: str) -> None:
+    for limit, count in ((20.0, 40), (0.5, 1)):
+        assert await shop.query_value(sql, (limit,)) == count
 
 
 async def test_a_product_alone_is_one(shop: DB) -> None:
@@ -166,6 +202,13 @@ async def test_writes_with_correlated_names(shop: DB) -> None:
     await shop.execute("CREATE TABLE copy (a INTEGER, b TEXT)")
     count = await shop.execute("INSERT INTO copy SELECT o_id, c_name FROM orders, customer WHERE c_id = o_customer")
     assert count == 1_500
+
+
+async def test_writes_with_common_tables(shop: DB) -> None:
+    some = "WITH q AS (SELECT o_customer AS k FROM orders, item WHERE i_order = o_id)"
+    assert await shop.execute(f"{some} UPDATE city SET name = '' WHERE EXISTS (SELECT 1 FROM q WHERE k = id)") == 4
+    assert await shop.execute(f"{some} DELETE FROM city WHERE id IN (SELECT k FROM q)") == 4
+    assert await shop.query("SELECT id FROM city WHERE name > '' ORDER BY id", into=int) == [1, 4, 5]
 
 
 @pytest.mark.parametrize(

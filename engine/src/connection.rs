@@ -98,7 +98,8 @@ impl Connection {
         match &plan.kind {
             Kind::Read | Kind::Write => {
                 let call = |executor: &Executor| {
-                    take(executor.execute_with_cached_plan(&plan.bound(context)?, context)?)
+                    let bound = plan.bound(executor.engine(), context)?;
+                    take(executor.execute_with_cached_plan(&bound, context)?)
                 };
                 // The engine would leave the rows before one that fails.
                 return if plan.is_copy() { self.run_many(plan, call) } else { self.run(plan, call) }

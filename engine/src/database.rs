@@ -18,7 +18,7 @@ use stoolap::storage::traits::Engine;
 use crate::errors::Failure;
 use crate::references::{Commits, Effect};
 use crate::sql::{Checked, Plan, Plans};
-use crate::{files, guard, joins, names, references, restore};
+use crate::{files, guard, names, references, restore};
 
 type Outcome<T> = Result<T, Failure>;
 
@@ -120,10 +120,10 @@ impl Database {
         {
             return Ok(effects.clone());
         }
-        names::check(&plan.cached.statement, engine)?;
-        let effects: Rc<[Effect]> = references::effects(&plan.cached.statement, engine).into();
-        let joined = joins::joined(&plan.cached.statement, engine).map(|statement| plan.with(statement));
-        *checked = Some(Checked { epoch, effects: effects.clone(), joined });
+        let statement = &*plan.cached.statement;
+        let resolved = names::resolved(statement, engine)?.map(|statement| plan.with(statement));
+        let effects: Rc<[Effect]> = references::effects(statement, engine).into();
+        *checked = Some(Checked { epoch, effects: effects.clone(), resolved });
         Ok(effects)
     }
 

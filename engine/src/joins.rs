@@ -4,109 +4,20 @@
 use stoolap::core::DataType;
 use stoolap::parser::ast::{
     Expression, Identifier, InfixExpression, InfixOperator, JoinTableSource, QualifiedIdentifier,
-    SelectStatement, Statement,
+    SelectStatement,
 };
 use stoolap::parser::{Position, Token, TokenType};
-use stoolap::storage::mvcc::MVCCEngine;
-use stoolap::storage::traits::Engine;
 
-use crate::names::{self, Scope, Source};
+use crate::names::{self, Parts, Scope, Source};
 
-/// The statement with conditions in its joins; None if it is as good as it is.
-pub fn joined(statement: &Statement, engine: &MVCCEngine) -> Option<Statement> {
-    if !concerns(statement) {
-        return None;
-    }
-    let mut changed = statement.clone();
-    let nothing = Scope::new(engine);
-    let mut scope = nothing.inner();
-    match &mut changed {
-        Statement::Select(select) => join(select, &nothing),
-        Statement::Insert(insert) => insert.select.iter_mut().for_each(|select| join(select, &nothing)),
-        Statement::Update(update) if update.with.is_none() => {
-            scope.add_table(&update.table_name, None).ok()?;
-            update.updates.values_mut().for_each(|value| complete(value, &scope));
-            update.where_clause.iter_mut().for_each(|condition| complete(condition, &scope));
-        }
-        Statement::Delete(delete) if delete.with.is_none() => {
-            scope.add_table(&delete.table_name, delete.alias.as_ref()).ok()?;
-            delete.where_clause.iter_mut().for_each(|condition| complete(condition, &scope));
-        }
-        Statement::Explain(explain) => {
-            *explain.statement = joined(&explain.statement, engine)?;
-        }
-        _ => {}
-    }
-    (changed != *statement).then_some(changed)
-}
-
-/// Whether there is more than one table in it.
-fn concerns(statement: &Statement) -> bool {
-    let has_subquery =
-        |condition: &Option<Box<Expression>>| condition.as_deref().is_some_and(names::has_subquery);
-    match statement {
-        Statement::Select(select) => {
-            !matches!(select.table_expr.as_deref(), None | Some(Expression::TableSource(_)))
-                || select.with.is_some()
-                || !select.set_operations.is_empty()
-                || has_subquery(&select.where_clause)
-                || select.columns.iter().any(names::has_subquery)
-        }
-        Statement::Insert(insert) => insert.select.is_some(),
-        Statement::Update(update) => {
-            has_subquery(&update.where_clause) || update.updates.values().any(names::has_subquery)
-        }
-        Statement::Delete(delete) => has_subquery(&delete.where_clause),
-        Statement::Explain(explain) => concerns(&explain.statement),
-        _ => false,
-    }
-}
-
-fn join(select: &mut SelectStatement, outer: &Scope) {
-    let mut around = outer.inner();
-    if around.with(select.with.as_ref()).is_err() {
-        return;
-    }
-    for table in select.with.iter_mut().flat_map(|clause| &mut clause.ctes) {
-        join(&mut table.query, &around);
-    }
-    for operation in &mut select.set_operations {
-        join(&mut operation.right, &around);
-    }
-    let mut scope = around.inner();
-    scope.add_aliases(select);
-    if let Some(source) = &mut select.table_expr {
-        join_within(source, &around);
-        if scope.add_source(source).is_err() {
-            return;
-        }
-        complete_conditions(source, &scope);
-    }
-    select.where_clause.iter_mut().for_each(|condition| complete(condition, &scope));
-    let others = select.columns.iter_mut().chain(select.having.as_deref_mut());
-    others.for_each(|other| join_subqueries(other, &scope));
+/// Makes joins of the products in a SELECT, whose names are complete.
+pub fn join(select: &mut SelectStatement, scope: &Scope) {
     if let (Some(source), Some(condition)) = (&mut select.table_expr, &select.where_clause) {
-        let equalities = equalities(condition, &scope);
+        let equalities = equalities(condition, scope);
         if !select.columns.iter().any(|column| matches!(column, Expression::Star(_))) {
             reorder(source, &equalities);
         }
         connect(source, &equalities);
-    }
-}
-
-fn join_subqueries(expression: &mut Expression, scope: &Scope) {
-    visit(expression, &mut |operand| join_subqueries(operand, scope), &mut |subquery| join(subquery, scope));
-}
-
-/// Joins what derived tables have in them.
-fn join_within(source: &mut Expression, around: &Scope) {
-    match source {
-        Expression::SubquerySource(derived) => join(&mut derived.subquery, around),
-        Expression::JoinSource(pair) => {
-            join_within(&mut pair.left, around);
-            join_within(&mut pair.right, around);
-        }
-        _ => {}
     }
 }
 
@@ -115,15 +26,8 @@ fn both(one: Expression, other: Expression) -> Expression {
     Expression::Infix(InfixExpression::new(token, Box::new(one), "AND", Box::new(other)))
 }
 
-fn complete_conditions(source: &mut Expression, scope: &Scope) {
-    if let Expression::JoinSource(pair) = source {
-        complete_conditions(&mut pair.left, scope);
-        pair.condition.iter_mut().for_each(|condition| complete(condition, scope));
-    }
-}
-
-/// Completes the names in a condition of WHERE or ON.
-fn complete(condition: &mut Expression, scope: &Scope) {
+/// Completes the names in a condition of WHERE or ON, or in a value that UPDATE sets; its subqueries have been resolved.
+pub fn complete(condition: &mut Expression, scope: &Scope) {
     if let Expression::Identifier(name) = condition {
         if !name.token.quoted
             && let Some(source) = owner(&name.value_lower, scope)
@@ -132,7 +36,7 @@ fn complete(condition: &mut Expression, scope: &Scope) {
         }
         return;
     }
-    visit(condition, &mut |operand| complete(operand, scope), &mut |subquery| join(subquery, scope));
+    Parts::of(condition).operands.into_iter().for_each(|operand| complete(operand, scope));
 }
 
 /// Whose column it is, where that is to be said: there are several tables, or it is one of an outer query.
@@ -175,9 +79,10 @@ struct Equality {
 }
 
 impl Equality {
-    fn connects(&self, some: &[String], others: &[String]) -> bool {
+    /// Whether one of its tables is this one, and the other one of those.
+    fn connects(&self, those: &[String], table: &str) -> bool {
         let [one, other] = &self.tables;
-        (some.contains(one) && others.contains(other)) || (some.contains(other) && others.contains(one))
+        (other == table && those.contains(one)) || (one == table && those.contains(other))
     }
 }
 
@@ -217,9 +122,8 @@ fn kind(column: &QualifiedIdentifier, scope: &Scope) -> Option<DataType> {
     let mut found =
         scope.sources.iter().filter(|source| source.name == column.qualifier.value_lower.as_str());
     let (source, None) = (found.next()?, found.next()) else { return None };
-    let schema = scope.engine.get_table_schema(source.table.as_ref()?).ok()?;
-    let column =
-        schema.columns.iter().find(|each| each.name_lower == column.name.value_lower.as_str())?.data_type;
+    let columns = &source.schema.as_ref()?.columns;
+    let column = columns.iter().find(|each| each.name_lower == column.name.value_lower.as_str())?.data_type;
     matches!(column, DataType::Integer | DataType::Text | DataType::Boolean | DataType::Timestamp)
         .then_some(column)
 }
@@ -232,14 +136,13 @@ fn reorder(source: &mut Expression, equalities: &[Equality]) {
         return;
     }
     let mut order = left.remove(0);
-    let mut names = tables(&order);
+    let mut names = Vec::from_iter(leaf_name(&order));
     for mut join in joins {
         let next = left.iter().position(|leaf| {
-            let leaf = tables(leaf);
-            equalities.iter().any(|equality| equality.connects(&names, &leaf))
+            leaf_name(leaf).is_some_and(|leaf| equalities.iter().any(|each| each.connects(&names, &leaf)))
         });
         let leaf = left.remove(next.unwrap_or(0));
-        names.extend(tables(&leaf));
+        names.extend(leaf_name(&leaf));
         join.left = Box::new(order);
         join.right = Box::new(leaf);
         order = Expression::JoinSource(Box::new(join));
@@ -265,74 +168,27 @@ fn is_product(pair: &JoinTableSource) -> bool {
 
 /// Gives products their conditions, and returns the names of the tables.
 fn connect(source: &mut Expression, equalities: &[Equality]) -> Vec<String> {
-    let Expression::JoinSource(pair) = source else { return tables(source) };
+    let Expression::JoinSource(pair) = source else { return Vec::from_iter(leaf_name(source)) };
     let mut names = connect(&mut pair.left, equalities);
-    let right = tables(&pair.right);
-    if is_product(pair) {
+    if let Some(right) = leaf_name(&pair.right) {
         let found = equalities.iter().filter(|equality| equality.connects(&names, &right));
-        if let Some(condition) = found.map(|equality| equality.condition.clone()).reduce(both) {
+        if is_product(pair)
+            && let Some(condition) = found.map(|equality| equality.condition.clone()).reduce(both)
+        {
             pair.join_type = "INNER".into();
             pair.condition = Some(Box::new(condition));
         }
+        names.push(right);
     }
-    names.extend(right);
     names
 }
 
-/// The name of the one table that a leaf is; none if it has no name.
-fn tables(leaf: &Expression) -> Vec<String> {
+/// The name of a leaf, if it has one.
+fn leaf_name(leaf: &Expression) -> Option<String> {
     let name = match leaf {
-        Expression::TableSource(table) => table.alias.as_ref().or(Some(&table.name)),
+        Expression::TableSource(table) => Some(table.alias.as_ref().unwrap_or(&table.name)),
         Expression::SubquerySource(derived) => derived.alias.as_ref(),
         _ => None,
     };
-    name.map(|name| name.value_lower.to_string()).into_iter().collect()
-}
-
-/// Shows what an expression is made of.
-fn visit(
-    expression: &mut Expression,
-    operand: &mut dyn FnMut(&mut Expression),
-    subquery: &mut dyn FnMut(&mut SelectStatement),
-) {
-    match expression {
-        Expression::Prefix(prefix) => operand(&mut prefix.right),
-        Expression::Infix(infix) => {
-            operand(&mut infix.left);
-            operand(&mut infix.right);
-        }
-        Expression::List(list) => list.elements.iter_mut().for_each(operand),
-        Expression::ExpressionList(list) => list.expressions.iter_mut().for_each(operand),
-        Expression::In(within) => {
-            operand(&mut within.left);
-            operand(&mut within.right);
-        }
-        Expression::Between(between) => {
-            operand(&mut between.expr);
-            operand(&mut between.lower);
-            operand(&mut between.upper);
-        }
-        Expression::Like(like) => {
-            operand(&mut like.left);
-            operand(&mut like.pattern);
-        }
-        Expression::Case(case) => {
-            case.value.iter_mut().for_each(|value| operand(value));
-            for when in &mut case.when_clauses {
-                operand(&mut when.condition);
-                operand(&mut when.then_result);
-            }
-            case.else_value.iter_mut().for_each(|value| operand(value));
-        }
-        Expression::Cast(cast) => operand(&mut cast.expr),
-        Expression::Aliased(aliased) => operand(&mut aliased.expression),
-        Expression::FunctionCall(call) => call.arguments.iter_mut().for_each(operand),
-        Expression::Exists(exists) => subquery(&mut exists.subquery),
-        Expression::ScalarSubquery(scalar) => subquery(&mut scalar.subquery),
-        Expression::AllAny(all_any) => {
-            operand(&mut all_any.left);
-            subquery(&mut all_any.subquery);
-        }
-        _ => {}
-    }
+    name.map(|name| name.value_lower.to_string())
 }

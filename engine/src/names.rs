@@ -1,16 +1,20 @@
 //! Whether the columns that a statement names are there. The engine takes an unknown one for NULL, or for nothing, in many
 //! places: `UPDATE t SET nosuch = 1` changes nothing, without an error. What cannot be known before it runs (the
-//! columns of functions, and those that the engine names) is left to the engine.
+//! columns of functions, and those that the engine names) is left to the engine. What it would not find, or find late, is
+//! mended on the way: see `joins`.
 use stoolap::Error;
 use stoolap::common::CompactArc;
+use stoolap::core::Schema;
 use stoolap::parser::Parser;
 use stoolap::parser::ast::{
-    Expression, GroupByModifier, Identifier, InsertStatement, SelectStatement, Statement, WithClause,
+    Expression, FunctionCall, GroupByModifier, Identifier, InsertStatement, SelectStatement, Statement,
+    WithClause,
 };
 use stoolap::storage::mvcc::MVCCEngine;
 use stoolap::storage::traits::Engine;
 
 use crate::errors::Failure;
+use crate::joins;
 
 type Outcome<T = ()> = Result<T, Failure>;
 /// The columns of a source, in lower case; None if they are not known.
@@ -21,46 +25,62 @@ const MOST_ARGUMENTS: usize = 255;
 /// Views within views.
 const DEEPEST_VIEW: usize = 32;
 
-/// Checks the names in a statement.
-pub fn check(statement: &Statement, engine: &MVCCEngine) -> Outcome {
-    let nothing = Scope::new(engine);
+/// What to run in place of a statement, see `resolve`; None if it is as good as it is.
+pub fn resolved(statement: &Statement, engine: &MVCCEngine) -> Outcome<Option<Statement>> {
+    // There may be many values, and nothing in them is resolved.
+    if let Statement::Insert(insert) = statement
+        && insert.select.is_none()
+        && !insert.on_duplicate
+        && insert.returning.is_empty()
+    {
+        return Ok(None);
+    }
+    let mut changed = statement.clone();
+    resolve(&mut changed, engine)?;
+    Ok((changed != *statement).then_some(changed))
+}
+
+/// Checks the names in a statement, completes those in its conditions, and makes joins of its products.
+pub fn resolve(statement: &mut Statement, engine: &MVCCEngine) -> Outcome {
+    let nothing =
+        Scope { engine, outer: None, common_tables: Vec::new(), sources: Vec::new(), aliases: Vec::new() };
+    let mut scope = nothing.inner();
     match statement {
         Statement::Select(select) => nothing.select(select).map(drop),
         Statement::Insert(insert) => nothing.insert(insert),
         Statement::Update(update) => {
-            let mut scope = nothing.inner();
-            scope.with(update.with.as_ref())?;
+            scope.with(update.with.as_mut())?;
             scope.add_table(&update.table_name, None)?;
-            for (column, value) in &update.updates {
+            for (column, value) in &mut update.updates {
                 scope.column(column)?;
-                scope.expression(value)?;
+                scope.conditions([value])?;
             }
-            scope.expressions(update.where_clause.as_deref())?;
-            scope.expressions(&update.returning)
+            scope.conditions(update.where_clause.as_deref_mut())?;
+            scope.expressions(&mut update.returning)
         }
         Statement::Delete(delete) => {
-            let mut scope = nothing.inner();
-            scope.with(delete.with.as_ref())?;
+            scope.with(delete.with.as_mut())?;
             scope.add_table(&delete.table_name, delete.alias.as_ref())?;
-            scope.expressions(delete.where_clause.as_deref())?;
-            scope.expressions(&delete.returning)
+            scope.conditions(delete.where_clause.as_deref_mut())?;
+            scope.expressions(&mut delete.returning)
         }
-        Statement::Explain(explain) => check(&explain.statement, engine),
+        Statement::Explain(explain) => resolve(&mut explain.statement, engine),
         _ => Ok(()),
     }
 }
 
 /// Where rows come from, by the name that the statement gives it.
+#[derive(Clone, Default)]
 pub struct Source {
     pub name: String,
     pub columns: Columns,
-    /// The name of the table, if it is one of the database.
-    pub table: Option<String>,
+    /// Of a table of the database.
+    pub schema: Option<CompactArc<Schema>>,
 }
 
 /// What the names in one SELECT, UPDATE or DELETE may mean, beside those of the statement around it.
 pub struct Scope<'a> {
-    pub engine: &'a MVCCEngine,
+    engine: &'a MVCCEngine,
     outer: Option<&'a Scope<'a>>,
     common_tables: Vec<Source>,
     pub sources: Vec<Source>,
@@ -68,12 +88,7 @@ pub struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    /// Of a statement, which nothing is around.
-    pub fn new(engine: &'a MVCCEngine) -> Self {
-        Scope { engine, outer: None, common_tables: Vec::new(), sources: Vec::new(), aliases: Vec::new() }
-    }
-
-    pub fn inner<'b>(&'b self) -> Scope<'b> {
+    fn inner<'b>(&'b self) -> Scope<'b> {
         Scope {
             engine: self.engine,
             outer: Some(self),
@@ -88,76 +103,66 @@ impl<'a> Scope<'a> {
         std::iter::successors(Some(self), |scope| scope.outer)
     }
 
-    pub fn with(&mut self, clause: Option<&WithClause>) -> Outcome {
-        for table in clause.iter().flat_map(|clause| &clause.ctes) {
+    fn with(&mut self, clause: Option<&mut WithClause>) -> Outcome {
+        for table in clause.into_iter().flat_map(|clause| &mut clause.ctes) {
             let name = table.name.value_lower.to_string();
             // It may refer to itself.
-            self.common_tables.push(Source { name: name.clone(), columns: None, table: None });
-            let columns = self.select(&table.query)?;
+            self.common_tables.push(Source { name: name.clone(), ..Source::default() });
+            let columns = self.select(&mut table.query)?;
             let named = || table.column_names.iter().map(|name| name.value_lower.to_string()).collect();
             let columns =
                 if table.column_names.is_empty() { columns } else { Some(CompactArc::new(named())) };
-            self.common_tables.push(Source { name, columns, table: None });
+            self.common_tables.push(Source { name, columns, schema: None });
         }
         Ok(())
     }
 
-    pub fn add_table(&mut self, table: &Identifier, alias: Option<&Identifier>) -> Outcome {
-        let name = table.value_lower.as_str();
-        let columns = self.columns_of(name)?;
-        let is_common = self.chain().any(|scope| scope.common_tables.iter().any(|table| table.name == name));
-        let is_table = !is_common && self.engine.get_table_schema(name).is_ok();
-        self.add(Some(alias.unwrap_or(table)), columns);
-        if let Some(source) = self.sources.last_mut().filter(|_| is_table) {
-            source.table = Some(name.to_owned());
-        }
-        Ok(())
+    /// Adds a table, a view or a common table, and says whether there is one.
+    fn add_table(&mut self, table: &Identifier, alias: Option<&Identifier>) -> Outcome<bool> {
+        let found = self.find(&table.value_lower)?;
+        let is_there = found.is_some();
+        let name = alias.unwrap_or(table).value_lower.to_string();
+        self.sources.push(Source { name, ..found.unwrap_or_default() });
+        Ok(is_there)
     }
 
-    /// Of a table, a view or a common table.
-    fn columns_of(&self, name: &str) -> Outcome<Columns> {
-        let common = |scope: &'_ Scope| {
-            scope.common_tables.iter().rfind(|table| table.name == name).map(|table| table.columns.clone())
-        };
-        if let Some(columns) = self.chain().find_map(common) {
-            return Ok(columns);
+    /// What is called so: a common table, a table or a view.
+    fn find(&self, name: &str) -> Outcome<Option<Source>> {
+        let common = |scope: &Scope| scope.common_tables.iter().rfind(|table| table.name == name).cloned();
+        if let Some(table) = self.chain().find_map(common) {
+            return Ok(Some(table));
         }
+        let mut source = Source::default();
         if let Ok(schema) = self.engine.get_table_schema(name) {
-            return Ok(Some(schema.column_names_lower_arc()));
+            source.columns = Some(schema.column_names_lower_arc());
+            source.schema = Some(schema);
+        } else {
+            let Some(view) = self.engine.get_view_lowercase(name)? else { return Ok(None) };
+            let mut program = Parser::new(&view.query).parse_program();
+            if let Ok([Statement::Select(select)]) = program.as_mut().map(|program| &mut *program.statements)
+                && self.chain().count() < DEEPEST_VIEW
+            {
+                source.columns = self.select(select)?;
+            }
         }
-        let Ok(Some(view)) = self.engine.get_view_lowercase(name) else { return Ok(None) };
-        let program = Parser::new(&view.query).parse_program();
-        match program.as_ref().map(|program| &*program.statements) {
-            Ok([Statement::Select(select)]) if self.chain().count() < DEEPEST_VIEW => self.select(select),
-            _ => Ok(None),
-        }
-    }
-
-    /// Checks that there is such a table, view or common table: the engine does not where a condition is always false.
-    fn exists(&self, name: &str) -> Outcome {
-        let is_common = self.chain().any(|scope| scope.common_tables.iter().any(|table| table.name == name));
-        if is_common
-            || self.engine.get_table_schema(name).is_ok()
-            || !matches!(self.engine.get_view_lowercase(name), Ok(None))
-        {
-            return Ok(());
-        }
-        Err(Error::TableOrViewNotFound(name.to_owned()).into())
+        Ok(Some(source))
     }
 
     /// What stands behind FROM.
-    pub fn add_source(&mut self, source: &Expression) -> Outcome {
+    fn add_source(&mut self, source: &mut Expression) -> Outcome {
         match source {
             Expression::TableSource(table) => {
-                self.add_table(&table.name, table.alias.as_ref())?;
-                self.exists(&table.name.value_lower)?;
+                // The engine does not look for it where a condition is always false.
+                if !self.add_table(&table.name, table.alias.as_ref())? {
+                    return Err(Error::TableOrViewNotFound(table.name.value_lower.to_string()).into());
+                }
             }
             Expression::JoinSource(join) => {
-                self.add_source(&join.left)?;
-                self.add_source(&join.right)?;
+                self.add_source(&mut join.left)?;
+                self.add_source(&mut join.right)?;
             }
             Expression::SubquerySource(subquery) => {
-                let columns = self.select(&subquery.subquery)?;
+                let columns = self.select(&mut subquery.subquery)?;
                 self.add(subquery.alias.as_ref(), columns);
             }
             Expression::CteReference(table) => self.add(table.alias.as_ref(), None),
@@ -168,56 +173,53 @@ impl<'a> Scope<'a> {
         Ok(())
     }
 
-    pub fn add_aliases(&mut self, select: &SelectStatement) {
-        for column in &select.columns {
-            if let Expression::Aliased(aliased) = column {
-                self.aliases.push(aliased.alias.value_lower.to_string());
-            }
-        }
-    }
-
     pub fn has_alias(&self, name: &str) -> bool {
         self.aliases.iter().any(|alias| alias == name)
     }
 
     fn add(&mut self, name: Option<&Identifier>, columns: Columns) {
         let name = name.map_or_else(String::new, |name| name.value_lower.to_string());
-        self.sources.push(Source { name, columns, table: None });
+        self.sources.push(Source { name, columns, schema: None });
     }
 
-    /// Checks a SELECT that stands within this scope, and says which columns it gives.
-    fn select(&self, select: &SelectStatement) -> Outcome<Columns> {
+    /// Resolves a SELECT that stands within this scope, and says which columns it gives.
+    fn select(&self, select: &mut SelectStatement) -> Outcome<Columns> {
         let mut scope = self.inner();
-        scope.with(select.with.as_ref())?;
-        if let Some(source) = &select.table_expr {
+        scope.with(select.with.as_mut())?;
+        if let Some(source) = &mut select.table_expr {
             scope.add_source(source)?;
         }
-        scope.add_aliases(select);
-        if let Some(source) = &select.table_expr {
-            scope.conditions(source)?;
+        for column in &select.columns {
+            if let Expression::Aliased(aliased) = column {
+                scope.aliases.push(aliased.alias.value_lower.to_string());
+            }
         }
-        scope.expressions(&select.distinct_on)?;
-        scope.expressions(&select.columns)?;
-        scope.expressions(select.where_clause.as_deref())?;
-        scope.expressions(&select.group_by.columns)?;
-        if let GroupByModifier::GroupingSets(sets) = &select.group_by.modifier {
-            scope.expressions(sets.iter().flatten())?;
+        if let Some(source) = &mut select.table_expr {
+            scope.join_conditions(source)?;
         }
-        scope.expressions(select.having.as_deref())?;
-        for window in &select.window_defs {
-            scope.expressions(&window.partition_by)?;
-            scope.expressions(window.order_by.iter().map(|order| &order.expression))?;
+        scope.expressions(&mut select.distinct_on)?;
+        scope.expressions(&mut select.columns)?;
+        scope.conditions(select.where_clause.as_deref_mut())?;
+        scope.expressions(&mut select.group_by.columns)?;
+        if let GroupByModifier::GroupingSets(sets) = &mut select.group_by.modifier {
+            scope.expressions(sets.iter_mut().flatten())?;
+        }
+        scope.expressions(select.having.as_deref_mut())?;
+        for window in &mut select.window_defs {
+            scope.expressions(&mut window.partition_by)?;
+            scope.expressions(window.order_by.iter_mut().map(|order| &mut order.expression))?;
         }
         // Behind UNION and its like, ORDER BY speaks of the columns of the result.
         if select.set_operations.is_empty() {
-            scope.expressions(select.order_by.iter().map(|order| &order.expression))?;
+            scope.expressions(select.order_by.iter_mut().map(|order| &mut order.expression))?;
         }
+        joins::join(select, &scope);
         let columns = scope.results(select);
         // What is added sees the common tables, but not the sources.
         scope.sources.clear();
         scope.aliases.clear();
-        for operation in &select.set_operations {
-            scope.select(&operation.right)?;
+        for operation in &mut select.set_operations {
+            scope.select(&mut operation.right)?;
         }
         Ok(columns)
     }
@@ -239,35 +241,39 @@ impl<'a> Scope<'a> {
         Some(CompactArc::new(names))
     }
 
-    /// The conditions of joins.
-    fn conditions(&self, source: &Expression) -> Outcome {
+    fn join_conditions(&self, source: &mut Expression) -> Outcome {
         let Expression::JoinSource(join) = source else { return Ok(()) };
-        self.conditions(&join.left)?;
-        self.conditions(&join.right)?;
-        self.expressions(join.condition.as_deref())
+        self.join_conditions(&mut join.left)?;
+        self.join_conditions(&mut join.right)?;
+        self.conditions(join.condition.as_deref_mut())
     }
 
-    fn insert(&self, insert: &InsertStatement) -> Outcome {
-        if insert.values.iter().flatten().any(has_subquery) {
-            let message = "the engine takes a subquery in VALUES for NULL; write INSERT INTO ... SELECT";
-            return Err(Failure::new("not_supported", message));
-        }
-        if let Some(select) = &insert.select {
+    fn insert(&self, insert: &mut InsertStatement) -> Outcome {
+        if let Some(select) = &mut insert.select {
             self.select(select)?;
         }
         let mut scope = self.inner();
         scope.add_table(&insert.table_name, None)?;
         insert.update_columns.iter().try_for_each(|column| scope.column(&column.value_lower))?;
-        scope.expressions(&insert.update_expressions)?;
-        scope.expressions(insert.update_where.as_deref())?;
-        scope.expressions(&insert.returning)
+        scope.expressions(&mut insert.update_expressions)?;
+        scope.expressions(insert.update_where.as_deref_mut())?;
+        scope.expressions(&mut insert.returning)
     }
 
-    fn expressions<'b>(&self, expressions: impl IntoIterator<Item = &'b Expression>) -> Outcome {
+    fn expressions<'b>(&self, expressions: impl IntoIterator<Item = &'b mut Expression>) -> Outcome {
         expressions.into_iter().try_for_each(|expression| self.expression(expression))
     }
 
-    fn expression(&self, expression: &Expression) -> Outcome {
+    /// The same, and the names in them are completed.
+    fn conditions<'b>(&self, conditions: impl IntoIterator<Item = &'b mut Expression>) -> Outcome {
+        conditions.into_iter().try_for_each(|condition| {
+            self.expression(condition)?;
+            joins::complete(condition, self);
+            Ok(())
+        })
+    }
+
+    fn expression(&self, expression: &mut Expression) -> Outcome {
         match expression {
             // A word in double quotes that is no column is a text.
             Expression::Identifier(name) if !name.token.quoted => self.column(&name.value_lower)?,
@@ -319,62 +325,66 @@ fn unknown_column(name: &str, source: &Source) -> Failure {
     Failure::new("column_not_found", message).with("column", name)
 }
 
-pub fn has_subquery(expression: &Expression) -> bool {
+pub fn has_subquery(expression: &mut Expression) -> bool {
     let parts = Parts::of(expression);
     parts.subquery.is_some() || parts.operands.into_iter().any(has_subquery)
 }
 
 /// What an expression is made of.
 #[derive(Default)]
-struct Parts<'a> {
-    operands: Vec<&'a Expression>,
-    subquery: Option<&'a SelectStatement>,
+pub struct Parts<'a> {
+    pub operands: Vec<&'a mut Expression>,
+    subquery: Option<&'a mut SelectStatement>,
 }
 
 impl<'a> Parts<'a> {
-    fn of(expression: &'a Expression) -> Self {
+    pub fn of(expression: &'a mut Expression) -> Self {
         let mut parts = Self::default();
         let operands = &mut parts.operands;
         match expression {
-            Expression::Prefix(prefix) => operands.push(&prefix.right),
-            Expression::Infix(infix) => operands.extend([&*infix.left, &*infix.right]),
-            Expression::List(list) => operands.extend(&list.elements),
-            Expression::ExpressionList(list) => operands.extend(&list.expressions),
-            Expression::Distinct(distinct) => operands.push(&distinct.expr),
-            Expression::In(within) => operands.extend([&*within.left, &*within.right]),
+            Expression::Prefix(prefix) => operands.push(&mut prefix.right),
+            Expression::Infix(infix) => operands.extend([&mut *infix.left, &mut *infix.right]),
+            Expression::List(list) => operands.extend(&mut list.elements),
+            Expression::ExpressionList(list) => operands.extend(&mut list.expressions),
+            Expression::Distinct(distinct) => operands.push(&mut distinct.expr),
+            Expression::In(within) => operands.extend([&mut *within.left, &mut *within.right]),
             Expression::Between(between) => {
-                operands.extend([&*between.expr, &*between.lower, &*between.upper]);
+                operands.extend([&mut *between.expr, &mut *between.lower, &mut *between.upper]);
             }
             Expression::Like(like) => {
-                operands.extend([&*like.left, &*like.pattern]);
-                operands.extend(like.escape.as_deref());
+                operands.extend([&mut *like.left, &mut *like.pattern]);
+                operands.extend(like.escape.as_deref_mut());
             }
             Expression::Case(case) => {
-                operands.extend(case.value.as_deref());
-                operands
-                    .extend(case.when_clauses.iter().flat_map(|when| [&when.condition, &when.then_result]));
-                operands.extend(case.else_value.as_deref());
+                operands.extend(case.value.as_deref_mut());
+                operands.extend(
+                    case.when_clauses
+                        .iter_mut()
+                        .flat_map(|when| [&mut when.condition, &mut when.then_result]),
+                );
+                operands.extend(case.else_value.as_deref_mut());
             }
-            Expression::Cast(cast) => operands.push(&cast.expr),
-            Expression::Aliased(aliased) => operands.push(&aliased.expression),
-            Expression::FunctionCall(call) => {
-                operands.extend(&call.arguments);
-                operands.extend(call.order_by.iter().map(|order| &order.expression));
-                operands.extend(call.filter.as_deref());
-            }
+            Expression::Cast(cast) => operands.push(&mut cast.expr),
+            Expression::Aliased(aliased) => operands.push(&mut aliased.expression),
+            Expression::FunctionCall(call) => operands.extend(parts_of_call(call)),
             Expression::Window(window) => {
-                operands.extend(&window.function.arguments);
-                operands.extend(&window.partition_by);
-                operands.extend(window.order_by.iter().map(|order| &order.expression));
+                operands.extend(parts_of_call(&mut window.function));
+                operands.extend(&mut window.partition_by);
+                operands.extend(window.order_by.iter_mut().map(|order| &mut order.expression));
             }
-            Expression::Exists(exists) => parts.subquery = Some(&exists.subquery),
-            Expression::ScalarSubquery(scalar) => parts.subquery = Some(&scalar.subquery),
+            Expression::Exists(exists) => parts.subquery = Some(&mut exists.subquery),
+            Expression::ScalarSubquery(scalar) => parts.subquery = Some(&mut scalar.subquery),
             Expression::AllAny(all_any) => {
-                operands.push(&all_any.left);
-                parts.subquery = Some(&all_any.subquery);
+                operands.push(&mut all_any.left);
+                parts.subquery = Some(&mut all_any.subquery);
             }
             _ => {}
         }
         parts
     }
+}
+
+fn parts_of_call(call: &mut FunctionCall) -> impl Iterator<Item = &mut Expression> {
+    let orders = call.order_by.iter_mut().map(|order| &mut order.expression);
+    call.arguments.iter_mut().chain(orders).chain(call.filter.as_deref_mut())
 }

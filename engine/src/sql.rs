@@ -13,11 +13,13 @@ use stoolap::parser::ast::{
     NullLiteral, Parameter, SelectStatement, Statement, StringLiteral,
 };
 use stoolap::parser::{Lexer, Parser, Token, TokenType};
+use stoolap::storage::mvcc::MVCCEngine;
 use stoolap::{CachedPlanRef, ExecutionContext, SmartString, Value};
 
 use crate::errors::Failure;
 use crate::files;
 use crate::guard;
+use crate::names;
 use crate::references::Effect;
 
 /// Beyond this the compiler of expressions wraps its indexes around (u16 operands, one bit of which is taken).
@@ -70,7 +72,7 @@ pub struct Checked {
     pub epoch: u64,
     pub effects: Rc<[Effect]>,
     /// What to run in its place.
-    pub joined: Option<CachedPlanRef>,
+    pub resolved: Option<CachedPlanRef>,
 }
 
 /// An INSERT of one row as one of many rows: the work for a statement is then done once for all of them.
@@ -151,13 +153,13 @@ impl Plan {
     }
 
     /// What to execute with these parameters.
-    pub fn bound(&self, context: &ExecutionContext) -> Result<CachedPlanRef, Failure> {
+    pub fn bound(&self, engine: &MVCCEngine, context: &ExecutionContext) -> Result<CachedPlanRef, Failure> {
         if let Statement::Copy(copy) = &*self.cached.statement {
             files::check_import(&copy.file_path)?;
         }
+        let resolved = self.checked.borrow().as_ref().and_then(|checked| checked.resolved.clone());
         if !self.places.need_literals(context) {
-            let joined = self.checked.borrow().as_ref().and_then(|checked| checked.joined.clone());
-            return Ok(joined.unwrap_or_else(|| self.cached.clone()));
+            return Ok(resolved.unwrap_or_else(|| self.cached.clone()));
         }
         let values = context.clone();
         let mut parser = Parser::new(&self.sql);
@@ -169,7 +171,10 @@ impl Plan {
             literal(value.unwrap_or(&NULL_VALUE), token)
         }));
         let mut program = parser.parse_program().map_err(|errors| syntax(errors.to_string()))?;
-        let statement = program.statements.pop().ok_or_else(|| syntax("the statement is gone"))?;
+        let mut statement = program.statements.pop().ok_or_else(|| syntax("the statement is gone"))?;
+        if resolved.is_some() {
+            names::resolve(&mut statement, engine)?;
+        }
         Ok(cached(statement, false, 0))
     }
 }
@@ -282,6 +287,12 @@ pub fn plan(sql: &str) -> Result<Plan, Failure> {
     let kind = kind(&statement)?;
     match &mut statement {
         Statement::Select(select) => tell_apart(select),
+        Statement::Insert(insert) => {
+            if insert.values.iter_mut().flatten().any(names::has_subquery) {
+                let message = "the engine takes a subquery in VALUES for NULL; write INSERT INTO ... SELECT";
+                return Err(Failure::new("not_supported", message));
+            }
+        }
         Statement::Copy(copy) => copy.file_path = files::import_path(&copy.file_path)?,
         Statement::CreateTable(create) => {
             refuse_path(&create.table_name.value)?;
