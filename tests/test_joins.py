@@ -280,3 +280,29 @@ async def test_groups_of_a_join_keep_all_of_its_conditions(db: DB, join: str, li
         sql = f"SELECT u.id, COUNT(t.id) FROM u {join} t ON u.c = t.id AND {condition} GROUP BY u.id {limit}"
         expected = [*([(1, 0)] if join == "LEFT JOIN" else []), (2, 1), (3, 1)]
         assert sorted(await db.query(sql, into=tuple)) == expected, sql
+
+
+async def test_a_view_that_is_made_anew(db: DB) -> None:
+    await db.execute_script("""
+        CREATE TABLE t (id INTEGER PRIMARY KEY, f INTEGER);
+        INSERT INTO t VALUES (1, 1), (2, 2), (3, 30);
+        CREATE TABLE u (id INTEGER PRIMARY KEY, c INTEGER);
+        INSERT INTO u VALUES (1, 1), (2, 20), (3, 3);
+        CREATE VIEW v AS SELECT id, c FROM u
+    """)
+    sql = "SELECT t.id FROM t WHERE EXISTS (SELECT 1 FROM v WHERE c = f) ORDER BY t.id"
+    assert await db.query(sql, into=int) == [1]
+    await db.execute("DROP VIEW v")
+    await db.execute("CREATE VIEW v AS SELECT c, c AS f, id FROM u")
+    assert await db.query(sql, into=int) == [1, 2, 3]
+
+
+async def test_views_upon_views(db: DB) -> None:
+    """Each is looked at once: by twice as many looks for each, this would take years."""
+    await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY)")
+    await db.execute("CREATE VIEW v0 AS SELECT p.id FROM t AS p JOIN t AS q ON p.id = q.id")
+    for n in range(60):
+        await db.execute(f"CREATE VIEW v{n + 1} AS SELECT p.id FROM v{n} AS p JOIN v{n} AS q ON p.id = q.id")
+    with pytest.raises(aiostoolap.ProgrammingError, match="nosuch"):
+        await db.query("EXPLAIN SELECT nosuch FROM v20")
+    assert await db.query("EXPLAIN SELECT id FROM v60")

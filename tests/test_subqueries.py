@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections.abc import Iterator
 from typing import Any
@@ -82,6 +83,17 @@ QUERIES = [
     "SELECT id FROM t WHERE id IN (1, 2, 3) AND id < (SELECT c FROM u WHERE u.id = t.id)",
     "SELECT id FROM t WHERE a IN (2, 10, 20) AND b IN (SELECT w.b FROM t AS w WHERE w.id > t.id)",
     "SELECT id FROM t WHERE id IN (SELECT c FROM u) AND EXISTS (SELECT 1 FROM u AS w WHERE w.id = t.a)",
+    *(
+        f"SELECT id FROM t WHERE {' AND '.join(conditions)}"
+        for found in ("id IN (SELECT c FROM u)", "id NOT IN (SELECT id FROM u)", "a IN (SELECT c FROM u)")
+        for conditions in itertools.permutations((found, "b = 'x'", "a < 9", "id <> 3"))
+    ),
+    # Names in double quotes.
+    'SELECT t.id FROM t JOIN u ON t.id = u.id WHERE "c" > 1',
+    'SELECT t.id FROM t JOIN u ON t.id = "c"',
+    'SELECT id FROM t WHERE EXISTS (SELECT 1 FROM u WHERE c = "a")',
+    'SELECT t.id FROM t JOIN u ON t.id = u.id WHERE b = "x"',
+    "SELECT p.id FROM t AS p JOIN (SELECT z.c FROM u AS z) AS q ON p.id = q.c WHERE c > 1",
 ]
 
 
@@ -126,3 +138,11 @@ async def test_a_table_that_is_not_there_is_an_error_everywhere(filled: DB) -> N
         with pytest.raises(aiostoolap.ProgrammingError, match="'nosuch' not found") as caught:
             await filled.query(sql)
         assert caught.value.code == "table_not_found"
+
+
+@pytest.mark.parametrize("join", ["JOIN", "LEFT JOIN"])
+async def test_a_column_of_the_query_around_is_refused_in_on(filled: DB, join: str) -> None:
+    """The engine would take another one of that name, if there is one."""
+    sql = f"SELECT id FROM t WHERE EXISTS (SELECT 1 FROM u {join} t AS p ON t.a = p.a AND u.id = p.id)"
+    with pytest.raises(aiostoolap.NotSupportedError, match=r"t\.a is a column of the query around"):
+        await filled.query(sql)

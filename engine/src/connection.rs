@@ -213,6 +213,7 @@ impl Connection {
         database.settle()?;
         database.forget_results(&executor);
         database.owe();
+        database.redefine();
         let run = || executor.execute_with_cached_plan(&plan.cached, context).map_err(Failure::from);
         let outcome = match plan.is_built_aside() {
             true => guard::interruptible(run),

@@ -47,6 +47,8 @@ pub struct Database {
     log_failed: Cell<bool>,
     /// A panic has left a lock unusable, and with it whatever needs that, even to be closed.
     poisoned: Cell<bool>,
+    /// How many definitions there were; the engine's own count leaves out those of views.
+    definitions: Cell<u64>,
     patience: RefCell<Patience>,
 }
 
@@ -87,6 +89,7 @@ impl Database {
             lost: Cell::new(true),
             log_failed: Cell::default(),
             poisoned: Cell::default(),
+            definitions: Cell::default(),
             patience: RefCell::default(),
         }
     }
@@ -113,7 +116,7 @@ impl Database {
     pub fn effects(&self, plan: &Plan) -> Outcome<Rc<[Effect]>> {
         let executor = self.executor();
         let engine = executor.engine();
-        let epoch = engine.schema_epoch();
+        let epoch = engine.schema_epoch() + self.definitions.get();
         let mut checked = plan.checked.borrow_mut();
         if let Some(Checked { epoch: then, effects, .. }) = &*checked
             && *then == epoch
@@ -125,6 +128,11 @@ impl Database {
         let effects: Rc<[Effect]> = references::effects(statement, engine).into();
         *checked = Some(Checked { epoch, effects: effects.clone(), resolved });
         Ok(effects)
+    }
+
+    /// What was checked before a definition is to be checked again.
+    pub fn redefine(&self) {
+        self.definitions.set(self.definitions.get() + 1);
     }
 
     /// Whether an open transaction has written something.

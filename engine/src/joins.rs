@@ -29,9 +29,7 @@ fn both(one: Expression, other: Expression) -> Expression {
 /// Completes the names in a condition of WHERE or ON, or in a value that UPDATE sets; its subqueries have been resolved.
 pub fn complete(condition: &mut Expression, scope: &Scope) {
     if let Expression::Identifier(name) = condition {
-        if !name.token.quoted
-            && let Some(source) = owner(&name.value_lower, scope)
-        {
+        if let Some(source) = owner(&name.value_lower, scope) {
             *condition = qualified(source, name.clone());
         }
         return;

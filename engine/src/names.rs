@@ -2,6 +2,9 @@
 //! places: `UPDATE t SET nosuch = 1` changes nothing, without an error. What cannot be known before it runs (the
 //! columns of functions, and those that the engine names) is left to the engine. What it would not find, or find late, is
 //! mended on the way: see `joins`.
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use stoolap::Error;
 use stoolap::common::CompactArc;
 use stoolap::core::Schema;
@@ -42,8 +45,8 @@ pub fn resolved(statement: &Statement, engine: &MVCCEngine) -> Outcome<Option<St
 
 /// Checks the names in a statement, completes those in its conditions, and makes joins of its products.
 pub fn resolve(statement: &mut Statement, engine: &MVCCEngine) -> Outcome {
-    let nothing =
-        Scope { engine, outer: None, common_tables: Vec::new(), sources: Vec::new(), aliases: Vec::new() };
+    let views = RefCell::new(HashMap::new());
+    let nothing = Scope::new(engine, &views, 0);
     let mut scope = nothing.inner();
     match statement {
         Statement::Select(select) => nothing.select(select).map(drop),
@@ -81,6 +84,10 @@ pub struct Source {
 /// What the names in one SELECT, UPDATE or DELETE may mean, beside those of the statement around it.
 pub struct Scope<'a> {
     engine: &'a MVCCEngine,
+    /// The views that were looked at, by name.
+    views: &'a RefCell<HashMap<String, Columns>>,
+    /// How many views it is within.
+    depth: usize,
     outer: Option<&'a Scope<'a>>,
     common_tables: Vec<Source>,
     pub sources: Vec<Source>,
@@ -88,14 +95,13 @@ pub struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
+    fn new(engine: &'a MVCCEngine, views: &'a RefCell<HashMap<String, Columns>>, depth: usize) -> Self {
+        let (common_tables, sources, aliases) = (Vec::new(), Vec::new(), Vec::new());
+        Self { engine, views, depth, outer: None, common_tables, sources, aliases }
+    }
+
     fn inner<'b>(&'b self) -> Scope<'b> {
-        Scope {
-            engine: self.engine,
-            outer: Some(self),
-            common_tables: Vec::new(),
-            sources: Vec::new(),
-            aliases: Vec::new(),
-        }
+        Scope { outer: Some(self), ..Scope::new(self.engine, self.views, self.depth) }
     }
 
     /// This scope and those around it.
@@ -138,14 +144,25 @@ impl<'a> Scope<'a> {
             source.schema = Some(schema);
         } else {
             let Some(view) = self.engine.get_view_lowercase(name)? else { return Ok(None) };
-            let mut program = Parser::new(&view.query).parse_program();
-            if let Ok([Statement::Select(select)]) = program.as_mut().map(|program| &mut *program.statements)
-                && self.chain().count() < DEEPEST_VIEW
-            {
-                source.columns = self.select(select)?;
-            }
+            source.columns = self.view(name, &view.query)?;
         }
         Ok(Some(source))
+    }
+
+    /// The columns of a view, each of which is looked at once: they may be within one another, and again and again.
+    fn view(&self, name: &str, query: &str) -> Outcome<Columns> {
+        if let Some(columns) = self.views.borrow().get(name) {
+            return Ok(columns.clone());
+        }
+        self.views.borrow_mut().insert(name.to_owned(), None);
+        let mut program = Parser::new(query).parse_program();
+        if let Ok([Statement::Select(select)]) = program.as_mut().map(|program| &mut *program.statements)
+            && self.depth < DEEPEST_VIEW
+        {
+            let columns = Scope::new(self.engine, self.views, self.depth + 1).select(select)?;
+            self.views.borrow_mut().insert(name.to_owned(), columns);
+        }
+        Ok(self.views.borrow()[name].clone())
     }
 
     /// What stands behind FROM.
@@ -231,6 +248,7 @@ impl<'a> Scope<'a> {
             match column {
                 Expression::Aliased(aliased) => names.push(aliased.alias.value_lower.to_string()),
                 Expression::Identifier(name) => names.push(name.value_lower.to_string()),
+                Expression::QualifiedIdentifier(name) => names.push(name.name.value_lower.to_string()),
                 Expression::Star(_) => match &*self.sources {
                     [Source { columns: Some(columns), .. }] => names.extend(columns.iter().cloned()),
                     _ => return None,
@@ -245,7 +263,27 @@ impl<'a> Scope<'a> {
         let Expression::JoinSource(join) = source else { return Ok(()) };
         self.join_conditions(&mut join.left)?;
         self.join_conditions(&mut join.right)?;
-        self.conditions(join.condition.as_deref_mut())
+        self.conditions(join.condition.as_deref_mut())?;
+        match join.condition.as_deref_mut().and_then(|condition| self.outer_column(condition)) {
+            Some(column) => {
+                let message = format!(
+                    "{column} is a column of the query around this one, which ON does not know: ask in WHERE"
+                );
+                Err(Failure::new("not_supported", message))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A column in an expression that belongs to a query around this one.
+    fn outer_column(&self, expression: &mut Expression) -> Option<String> {
+        if let Expression::QualifiedIdentifier(name) = expression {
+            let owner =
+                |scope: &Scope| scope.sources.iter().any(|source| source.name == *name.qualifier.value_lower);
+            let is_outer = !owner(self) && self.chain().skip(1).any(owner);
+            return is_outer.then(|| format!("{}.{}", name.qualifier.value, name.name.value));
+        }
+        Parts::of(expression).operands.into_iter().find_map(|operand| self.outer_column(operand))
     }
 
     fn insert(&self, insert: &mut InsertStatement) -> Outcome {
