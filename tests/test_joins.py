@@ -306,3 +306,24 @@ async def test_views_upon_views(db: DB) -> None:
     with pytest.raises(aiostoolap.ProgrammingError, match="nosuch"):
         await db.query("EXPLAIN SELECT nosuch FROM v20")
     assert await db.query("EXPLAIN SELECT id FROM v60")
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("(t.id, t.a) IN ((u.id, u.a))", [(2, 2)]),
+        ("(u.id, u.a) IN ((9, 9), (t.id, t.a))", [(2, 2)]),
+        ("(t.id, t.a) NOT IN ((u.id, u.a), (3, 3))", [(1, 1), (1, 2), (2, 1)]),
+        ("(u.id, u.a) IN ((1, 2))", [(1, 1), (2, 1), (3, 1)]),
+        ("(u.id, u.a) IN (SELECT id, a FROM t)", [(1, 2), (2, 2), (3, 2)]),
+        ("u.a > ALL (SELECT 1)", [(1, 1), (2, 1), (3, 1)]),
+    ],
+)
+async def test_conditions_with_rows_are_on_the_tables_that_they_name(
+    db: DB, condition: str, expected: list[tuple[int, int]]
+) -> None:
+    await db.execute_script("""
+        CREATE TABLE t (id INTEGER, a INTEGER);
+        INSERT INTO t VALUES (1, 1), (2, 0), (3, 3);
+        CREATE TABLE u (id INTEGER, a INTEGER, c INTEGER);
+        INSERT INTO u VALUES (1, 2, 1), (2, 0, 2)
+    """)
+    assert sorted(await db.query(f"SELECT t.id, u.id FROM t, u WHERE {condition}", into=tuple)) == expected
