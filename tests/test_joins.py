@@ -247,6 +247,22 @@ async def test_a_subquery_among_what_an_update_sets(shop: DB) -> None:
     assert await shop.query("SELECT id, name FROM city WHERE id < 2 ORDER BY id", into=tuple) == wanted
 
 
+@pytest.mark.parametrize("change", ["UPDATE u SET d = d + 1", "DELETE FROM u"])
+@pytest.mark.parametrize("condition", ["c IN (SELECT a FROM t)", "c NOT IN (SELECT a FROM t)"])
+async def test_a_change_looks_through_what_a_subquery_has_found_once(db: DB, change: str, condition: str) -> None:
+    await db.execute("CREATE TABLE t (a INTEGER)")
+    await db.execute_many("INSERT INTO t VALUES ($1)", [(n,) for n in range(10_000)])
+    await db.execute("CREATE TABLE u (c INTEGER, d INTEGER)")
+    await db.execute_many("INSERT INTO u VALUES ($1, 0)", [(n // 2 * 2,) for n in range(5_000, 15_000)])
+    await db.execute("INSERT INTO u VALUES (NULL, 0)")
+    # Beyond ten seconds, if each row looks through it
+    assert await db.execute(f"{change} WHERE {condition}", timeout=5) == 5_000
+    await db.execute("INSERT INTO t VALUES (NULL)")
+    assert await db.execute(f"DELETE FROM u WHERE {condition}", timeout=5) == (
+        5_000 if "UPDATE" in change and "NOT" not in condition else 0
+    )
+
+
 async def test_it_shows_in_the_plan(shop: DB) -> None:
     plan = "\n".join(await shop.query("EXPLAIN SELECT c_id FROM customer, orders WHERE c_id = o_customer", into=str))
     assert "Join" in plan
