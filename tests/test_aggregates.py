@@ -198,6 +198,9 @@ async def test_names_of_results_come_before_columns(filled: DB, sql: str, rows: 
         ("SELECT SUM(t.a) AS a FROM t GROUP BY t.a", [(10,), (40,), (None,)]),
         ("SELECT UPPER(b) AS u, UPPER(b) || '!' FROM t GROUP BY UPPER(b)", [("X", "X!"), ("Y", "Y!"), ("Z", "Z!")]),
         ("SELECT LENGTH(UPPER(t.b)) + COUNT(*) FROM t GROUP BY UPPER(t.b)", [(2,), (2,), (3,)]),
+        ("SELECT t.a + 1, COUNT(*) FROM t GROUP BY a + 1", [(11, 1), (21, 2), (None, 1)]),
+        ("SELECT UPPER(s.b), COUNT(*) FROM t AS s GROUP BY UPPER(b)", [("X", 1), ("Y", 2), ("Z", 1)]),
+        ("SELECT UPPER(b) || '!', COUNT(*) FROM t GROUP BY UPPER(t.b)", [("X!", 1), ("Y!", 2), ("Z!", 1)]),
         (
             "SELECT CASE WHEN a % 3 = 1 THEN 'one' ELSE 'other' END, SUM(id) FROM t GROUP BY a % 3",
             [("one", 1), ("other", 4), ("other", 5)],
