@@ -252,3 +252,55 @@ async def test_unique_values_of_many_rows(db: DB) -> None:
     latest = {(a, b): c for a, b, c in rows}
     expected = sorted((a, b, c) for (a, b), c in latest.items())
     assert await db.query("SELECT * FROM n ORDER BY a, b", into=tuple) == expected
+
+
+HELD = [
+    ("UPDATE n SET k = 1 WHERE id = 10", True),
+    ("UPDATE n SET k = 1 WHERE k = 10", True),
+    ("UPDATE n SET k = k - 9 WHERE id + 0 = 10", True),
+    ("INSERT INTO n VALUES (10, 0, 'y') ON CONFLICT (id) DO UPDATE SET k = 1", True),
+    ("UPDATE n SET g = 'x'; UPDATE n SET k = 1 WHERE id = 10", True),
+    ("INSERT INTO n VALUES (11, 11, 'x'); UPDATE n SET k = 1 WHERE id = 11", True),
+    ("UPDATE n SET k = 30 WHERE id = 1; UPDATE n SET k = 2 WHERE id = 1", True),
+    ("UPDATE n SET k = NULL WHERE id IN (3, 10)", False),
+    ("UPDATE n SET k = 11 - k WHERE id IN (1, 10)", False),
+    ("UPDATE n SET k = 30 WHERE id = 1; UPDATE n SET k = 1 WHERE id = 10", False),
+    ("DELETE FROM n WHERE id = 1; UPDATE n SET k = 1 WHERE id = 10", False),
+    ("UPDATE n SET k = 1 WHERE id = 10; DELETE FROM n WHERE id = 1", False),
+    ("UPDATE n SET k = 1 WHERE id = 10; UPDATE n SET k = 10 WHERE id = 1", False),
+    ("UPDATE n SET k = 10 WHERE id = 10", False),
+    ("SAVEPOINT s; UPDATE n SET k = 1 WHERE id = 10; ROLLBACK TO SAVEPOINT s; UPDATE n SET k = 4 WHERE id = 10", False),
+    ("INSERT INTO n VALUES (1, 5, 'y') ON CONFLICT (id) DO UPDATE SET k = 5; UPDATE n SET k = 1 WHERE id = 10", False),
+]
+
+
+@pytest.mark.parametrize("index", ["k", "k, g"])
+@pytest.mark.parametrize(("script", "refused"), HELD)
+async def test_unique_values_in_volumes(folder: Path, script: str, refused: bool, index: str) -> None:
+    """A row in memory takes no value that one in a volume holds, and any that it holds no longer."""
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute("CREATE TABLE n (id INTEGER PRIMARY KEY, k INTEGER, g TEXT)")
+        await db.execute(f"CREATE UNIQUE INDEX held ON n ({index})")
+        await db.execute("INSERT INTO n VALUES (1, 1, 'x'), (2, 2, 'x'), (3, NULL, 'x')")
+        await db.checkpoint()
+        await db.execute("INSERT INTO n VALUES (10, 10, 'x')")
+        before = await db.query("SELECT * FROM n ORDER BY id", into=tuple)
+        statements = script.split("; ")
+        if refused:
+            with pytest.raises(aiostoolap.UniqueViolationError) as caught:
+                if len(statements) == 1:
+                    await db.execute(script)
+                else:
+                    async with db.transaction() as tx:
+                        for sql in statements:
+                            await tx.execute(sql)
+            assert caught.value.fields["index"] == "held"
+            assert await db.query("SELECT * FROM n ORDER BY id", into=tuple) == before
+        else:
+            async with db.transaction() as tx:
+                for sql in statements:
+                    await tx.execute(sql)
+        keys = await db.query("SELECT k FROM n WHERE k IS NOT NULL", into=int)
+        assert len(keys) == len(set(keys))
+        await db.checkpoint()
+        assert sorted(await db.query("SELECT k FROM n WHERE k IS NOT NULL", into=int)) == sorted(keys)
