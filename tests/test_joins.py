@@ -322,6 +322,8 @@ async def test_views_upon_views(db: DB) -> None:
     with pytest.raises(aiostoolap.ProgrammingError, match="nosuch"):
         await db.query("EXPLAIN SELECT nosuch FROM v20")
     assert await db.query("EXPLAIN SELECT id FROM v60")
+
+
 @pytest.mark.parametrize(
     ("condition", "expected"),
     [
