@@ -347,6 +347,29 @@ async def test_a_foreign_key_holds_between_transactions(db: DB, isolation: Any, 
     await asyncio.gather(db.execute("DELETE FROM p WHERE id = 2"), db.execute("INSERT INTO p VALUES (3)"))
 
 
+@pytest.mark.parametrize("action", ["", "ON DELETE CASCADE", "ON DELETE SET NULL"])
+@pytest.mark.parametrize(
+    "delete", ["WHERE id = 1", "WHERE code = 10", "WHERE id < 2 AND code > 5", "WHERE id = 1 RETURNING id"]
+)
+async def test_a_foreign_key_to_another_column_than_the_primary_key(db: DB, delete: str, action: str) -> None:
+    """What is called so by its own key, and by the other one's code, is told apart."""
+    await db.execute_script(f"""
+        CREATE TABLE p (id INTEGER PRIMARY KEY, code INTEGER UNIQUE);
+        INSERT INTO p VALUES (1, 10), (2, 1);
+        CREATE TABLE c (id INTEGER PRIMARY KEY, p_code INTEGER REFERENCES p(code) {action});
+        INSERT INTO c VALUES (1, 10), (2, 1)
+    """)
+    sql = f"DELETE FROM p {delete}"
+    if action:
+        await db.query(sql) if "RETURNING" in sql else await db.execute(sql)
+    else:
+        with pytest.raises(aiostoolap.ForeignKeyViolationError):
+            await db.execute(sql)
+    left = {"": [(1, 10), (2, 1)], "ON DELETE CASCADE": [(2, 1)], "ON DELETE SET NULL": [(1, None), (2, 1)]}
+    assert await db.query("SELECT * FROM c ORDER BY id", into=tuple) == left[action]
+    assert await db.query_value("SELECT COUNT(*) FROM p") == (1 if action else 2)
+
+
 async def test_a_foreign_key_holds_through_cascades(db: DB) -> None:
     await db.execute("CREATE TABLE a (id INTEGER PRIMARY KEY)")
     await db.execute("CREATE TABLE b (id INTEGER PRIMARY KEY, a INTEGER REFERENCES a(id) ON DELETE CASCADE)")

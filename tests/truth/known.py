@@ -65,6 +65,24 @@ WRONG = (
         [(10, 1), (20, 2), (None, 3)],
     ),
     Wrong(
+        "a derived table in a correlated subquery takes columns of the outer row, if both are of one table",
+        TABLES,
+        "SELECT id FROM t WHERE EXISTS (SELECT 1 FROM (SELECT t.id AS z FROM t WHERE t.a > t.id) AS q WHERE z > t.id)",
+        [(1,)],
+    ),
+    Wrong(
+        "a common table takes the place of a table within a view",
+        (*TABLES, "CREATE VIEW w AS SELECT a FROM t WHERE id > 1"),
+        "WITH t AS (SELECT 7 AS a, 5 AS id) SELECT a FROM w",
+        [(20,), (None,)],
+    ),
+    Wrong(
+        "a CASE that is grouped by is not found with the table's name",
+        TABLES,
+        "SELECT CASE WHEN t.a > 15 THEN 'x' END, COUNT(*) FROM t GROUP BY CASE WHEN a > 15 THEN 'x' END",
+        [("x", 1), (None, 2)],
+    ),
+    Wrong(
         "a duplicate that an UPDATE makes or leaves within a transaction is found by its commit",
         (
             "CREATE TABLE n (id INTEGER PRIMARY KEY, a INTEGER UNIQUE)",
