@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from aiostoolap.core import protocol
 from aiostoolap.core.protocol import Request
@@ -12,6 +13,9 @@ from tests.faults.database import Database, EngineError
 from tests.faults.disk import Disk
 from tests.faults.model import EXTRA, MismatchError, Row, State, Table, difference, read
 from tests.faults.wasi import Observer
+
+Change: TypeAlias = Callable[[Table], Table]
+"""What a statement does to a table."""
 
 OPTIONS = "wal_max_size=6000&keep_snapshots=2&compact_threshold=2"
 _NO_TABLE = Table((), {}, {})
@@ -121,16 +125,17 @@ class Workload:
 
     def write(self) -> None:
         """One statement that commits by itself."""
-        request, after = self._write(self.done, self.db.handle)
-        self._commit(request, after)
+        request, change = self._write(self.done, self.db.handle)
+        self._commit(request, change(self.done))
 
     def transaction(self) -> None:
         """Some statements on two tables."""
         handle = protocol.handle(self.db.ask(protocol.begin(self.db.handle, self.rng.choice([None, "SNAPSHOT"]))))
         state = self.done
         for _ in range(self.rng.randint(2, 6)):
-            request, state = self._write(state, handle)
+            request, change = self._write(state, handle)
             self.db.ask(request)
+            state = change(state)
         if self.rng.random() < 0.8:
             self._commit(protocol.commit(handle), state)
         else:
@@ -143,16 +148,22 @@ class Workload:
         self._commit(request, {**self.done, "account": self.done["account"].having(rows)})
 
     def together(self) -> None:
-        """Requests of several tasks, which share an fsync: they are durable in their order."""
-        state, requests, states = self.done, [], []
+        """Requests of several tasks, which share an fsync: durable in their order, and each may fail alone."""
+        state, requests, changes, states = self.done, [], [], []
         for _ in range(self.rng.randint(2, 8)):
-            request, state = self._write(state, self.db.handle)
+            request, change = self._write(state, self.db.handle)
+            state = change(state)
             requests.append(request)
+            changes.append(change)
             states.append(state)
         self.underway = states
-        for reply in self.db.ask_together(requests):
-            if isinstance(reply, EngineError):
-                raise reply
+        replies = self.db.ask_together(requests)
+        if errors := [reply for reply in replies if isinstance(reply, EngineError)]:
+            without = self.done
+            for reply, change in zip(replies, changes, strict=True):
+                without = without if isinstance(reply, EngineError) else change(without)
+            self.underway = [*states, without]
+            raise errors[0]
         self.past += states
         self.settle(state)
 
@@ -226,20 +237,20 @@ class Workload:
         key = self._key()
         return (key, f"owner {self.rng.randrange(9)}", self.rng.randrange(1000), f"tag {key}")
 
-    def _write(self, state: State, connection: int) -> tuple[Request, State]:
-        """A statement, and the state after it."""
+    def _write(self, state: State, connection: int) -> tuple[Request, Callable[[State], State]]:
+        """A statement, and what it does to a state."""
         name = self.rng.choice(list(state))
         table = state[name]
         kind = self.rng.random()
         if kind < 0.5 or not table.rows:
-            sql, parameters, after = self._insert(name, table)
+            sql, parameters, change = self._insert(name, table)
         elif kind < 0.8:
-            sql, parameters, after = self._update(name, table)
+            sql, parameters, change = self._update(name, table)
         else:
-            sql, parameters, after = self._delete(name, table)
-        return protocol.execute(connection, sql, parameters), {**state, name: after}
+            sql, parameters, change = self._delete(name, table)
+        return protocol.execute(connection, sql, parameters), lambda state: {**state, name: change(state[name])}
 
-    def _insert(self, name: str, table: Table) -> tuple[str, Row, Table]:
+    def _insert(self, name: str, table: Table) -> tuple[str, Row, Change]:
         row: Row
         match name:
             case "account":
@@ -249,20 +260,24 @@ class Workload:
             case _:
                 row = (self._key(), self.rng.randrange(9), self._text(), *(None for _ in table.columns[3:]))
         marks = ", ".join(f"${n}" for n in range(1, len(row) + 1))
-        return f"INSERT INTO {name} VALUES ({marks})", row, table.having([row])
+        return f"INSERT INTO {name} VALUES ({marks})", row, lambda table: table.having([row])
 
-    def _update(self, name: str, table: Table) -> tuple[str, Row, Table]:
+    def _update(self, name: str, table: Table) -> tuple[str, Row, Change]:
         column, target = {"account": ("owner", "balance"), "ledger": ("account", "amount")}.get(name, ("id", "n"))
         place, at = table.columns.index(column), table.columns.index(target)
         value = self.rng.choice(list(table.rows.values()))[place]
         by = self.rng.randrange(1, 50)
-        changed = [(*row[:at], row[at] + by, *row[at + 1 :]) for row in table.rows.values() if row[place] == value]
-        return f"UPDATE {name} SET {target} = {target} + $1 WHERE {column} = $2", (by, value), table.having(changed)
 
-    def _delete(self, name: str, table: Table) -> tuple[str, Row, Table]:
+        def change(table: Table) -> Table:
+            changed = [row for row in table.rows.values() if row[place] == value]
+            return table.having([(*row[:at], row[at] + by, *row[at + 1 :]) for row in changed])
+
+        return f"UPDATE {name} SET {target} = {target} + $1 WHERE {column} = $2", (by, value), change
+
+    def _delete(self, name: str, table: Table) -> tuple[str, Row, Change]:
         keys = self.rng.sample(sorted(table.rows), min(len(table.rows), self.rng.randint(1, 3)))
         marks = ", ".join(f"${n}" for n in range(1, len(keys) + 1))
-        return f"DELETE FROM {name} WHERE id IN ({marks})", tuple(keys), table.having([], keys)
+        return f"DELETE FROM {name} WHERE id IN ({marks})", tuple(keys), lambda table: table.having([], keys)
 
     def _text(self) -> str:
         return self.rng.choice("abcdefgh") * self.rng.choice([1, 20, _NOTE]) + str(self.rng.random())

@@ -13,8 +13,10 @@ from tests.truth.case import Case, Outcome, Step
 from tests.truth.comparison import Difference, Tally
 from tests.truth.ours import Ours
 
-# Such an UPDATE may see, in sqlite3, what it has changed itself, unless the rows are chosen first.
-READS_ITSELF = re.compile(r"^(UPDATE (\w+) SET (?:(?!SELECT).)*?) WHERE (.*SELECT.*?)( RETURNING .*)?$", re.DOTALL)
+# Such a statement may see, in sqlite3, what it has changed itself, unless the rows are chosen first.
+READS_ITSELF = re.compile(
+    r"^((?:UPDATE|DELETE FROM) (\w+)(?: SET (?:(?!SELECT).)*?)?) WHERE (.*SELECT.*?)( RETURNING .*)?$", re.DOTALL
+)
 
 
 class Judge:
@@ -61,7 +63,7 @@ def verdicts(case: Case) -> list[Outcome]:
 
 def _verdict(db: sqlite3.Connection, step: Step) -> Outcome:
     try:
-        cursor = db.execute(re.sub(READS_ITSELF, r"\1 WHERE id IN (SELECT id FROM \2 WHERE \3)\4", step.sql))
+        cursor = db.execute(re.sub(READS_ITSELF, r"\1 WHERE rowid IN (SELECT rowid FROM \2 WHERE \3)\4", step.sql))
     except sqlite3.Error as error:
         return Outcome(code="error", message=str(error))
     if cursor.description is None:
