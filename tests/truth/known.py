@@ -83,6 +83,13 @@ WRONG = (
         [("x", 1), (None, 2)],
     ),
     Wrong(
+        "NOT BETWEEN holds for no row if a bound is calculated, without a column, and NULL",
+        INTEGERS,
+        "SELECT id FROM n WHERE a NOT BETWEEN (NULL + 1) AND 15",
+        [(2,)],
+        seen=r"NOT BETWEEN .*NULL",
+    ),
+    Wrong(
         "a duplicate that an UPDATE makes or leaves within a transaction is found by its commit",
         (
             "CREATE TABLE n (id INTEGER PRIMARY KEY, a INTEGER UNIQUE)",
