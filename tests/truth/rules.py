@@ -143,6 +143,12 @@ WRITTEN = "wrong writes"
 PARAMETERS = "parameters"
 """With parameters, the native engine answers as ours, and with literals in another way."""
 
+
+def _answered(pattern: re.Pattern[str]) -> Callable[[Step, Outcome, Outcome], bool]:
+    """Whether both have an answer to a statement in which there is such a pattern."""
+    return lambda step, ours, native: not (ours.code or native.code) and bool(pattern.search(step.sql))
+
+
 RULES = (
     Rule(
         "any order", "rows of one place in the ORDER BY come in the order of hashes, 32 or 64 bits wide", _is_any_order
@@ -164,12 +170,7 @@ RULES = (
     Rule(
         "volatile",
         "the clock, chance and the build answer differently each time",
-        lambda step, ours, native: (
-            not (ours.code or native.code)
-            and bool(
-                re.search(r"\b(NOW|RANDOM|RAND|UUID|VERSION|CURRENT_\w+|AS OF|EXPLAIN\s+ANALYZE)\b", step.sql, re.I)
-            )
-        ),
+        _answered(re.compile(r"\b(NOW|RANDOM|RAND|UUID|VERSION|CURRENT_\w+|AS OF|EXPLAIN\s+ANALYZE)\b", re.I)),
     ),
 )
 
@@ -302,7 +303,7 @@ BETTER = (
     Rule(
         "unknown conditions",
         "patch 42: functions, LIKE and IN of a NULL hold for no row; native takes more rows, or has no more to change",
-        lambda step, ours, native: not (ours.code or native.code) and bool(UNKNOWN.search(step.sql)),
+        _answered(UNKNOWN),
     ),
     Rule(
         "LIKE",
@@ -368,14 +369,12 @@ BETTER = (
     Rule(
         "aggregates told apart",
         "patch 64: aggregates that differ by anything have values of their own",
-        lambda step, ours, native: (
-            not (ours.code or native.code) and bool(re.search(r"\b(\w+)\(.*\b\1\(", step.sql, re.I | re.S))
-        ),
+        _answered(re.compile(r"\b(\w+)\(.*\b\1\(", re.I | re.S)),
     ),
     Rule(
         "rows in lists",
         "patch 66: IN over rows in three-valued logic",
-        lambda step, ours, native: not (ours.code or native.code) and bool(re.search(r"IN \(\(", step.sql)),
+        _answered(re.compile(r"IN \(\(")),
     ),
     Rule(
         "rows in lists, computed",
@@ -393,9 +392,7 @@ BETTER = (
     Rule(
         "whole statements",
         "patch 68: the DISTINCT of a part of UNION ALL, joins of a CTE with itself, aggregates over no rows",
-        lambda step, ours, native: (
-            not (ours.code or native.code) and bool(re.search(r"DISTINCT .* UNION ALL|^WITH .* JOIN", step.sql, re.S))
-        ),
+        _answered(re.compile(r"DISTINCT .* UNION ALL|^WITH .* JOIN", re.S)),
     ),
     Rule(
         "aggregates over no rows",
@@ -432,30 +429,27 @@ BETTER = (
     Rule(
         "NULL and 1",
         "patch 88: in the results of a correlated IN they are not alike, and NOT IN beside it holds for no NULL",
-        lambda step, ours, native: not (ours.code or native.code) and bool(CORRELATED.search(step.sql)),
+        _answered(CORRELATED),
     ),
     Rule(
         "ordered results",
         "patch 88: CASE and || are computed as they are without ORDER BY",
-        lambda step, ours, native: not (ours.code or native.code) and bool(ORDERED.search(step.sql)),
+        _answered(ORDERED),
     ),
     Rule(
         "tables without a key",
         "patch 89: an UPDATE by a correlated subquery sets each row to its own result",
-        lambda step, ours, native: not (ours.code or native.code) and bool(SET_BY_QUERY.search(step.sql)),
+        _answered(SET_BY_QUERY),
     ),
     Rule(
         "own rows",
         "patch 91: an index does not answer for the rows of the transaction that asks",
-        lambda step, ours, native: not (ours.code or native.code) and bool(OWN_ROWS.search(step.sql)),
+        _answered(OWN_ROWS),
     ),
     Rule(
         "limited groups",
         "patch 92: a join of which some groups are wanted keeps all conditions of ON",
-        lambda step, ours, native: (
-            not (ours.code or native.code)
-            and bool(re.search(r"\bON\b.*\bAND\b.*\bGROUP BY\b.*\bLIMIT\b", step.sql, re.S))
-        ),
+        _answered(re.compile(r"\bON\b.*\bAND\b.*\bGROUP BY\b.*\bLIMIT\b", re.S)),
     ),
     Rule(
         "repeated aggregates",
@@ -469,7 +463,7 @@ BETTER = (
     Rule(
         "exact aggregates",
         "patch 46: aggregates of large integers are compared as what they are",
-        lambda step, ours, native: not (ours.code or native.code) and bool(EXACT.search(step.sql)),
+        _answered(EXACT),
     ),
     Rule(
         "EXISTS in columns",
