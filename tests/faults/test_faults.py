@@ -6,7 +6,8 @@ import base64
 import random
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -178,9 +179,12 @@ def test_damage_is_never_silent() -> None:
     assert any("all rows" in ended for ended in tally)
 
 
+PanicAt: TypeAlias = Callable[[int, Callable[[], Any]], tuple[bool, bool]]
+
+
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], int]:
-    """Has the k-th look at the clock from now on fail; returns how many were left of the ones before.
+def panic_at(monkeypatch: pytest.MonkeyPatch) -> PanicAt:
+    """Calls something whose k-th look at the clock fails: whether it looks so often, and whether it fails.
 
     The engine panics wherever it cannot have the time, and some of that is with a lock held.
     """
@@ -191,13 +195,19 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], int]:
         left -= 1
         return IO if left == 0 else ask(runtime, clock, precision, result)
 
-    def fail(k: int) -> int:
+    def panic_at(k: int, call: Callable[[], Any]) -> tuple[bool, bool]:
         nonlocal left
-        before, left = left, k
-        return before
+        left, failed = k, False
+        try:
+            call()
+        except EngineError as error:
+            assert error.code in ("engine_panic", "io_error"), error  # noqa: PT017
+            failed = True
+        reached, left = left <= 0, 0
+        return reached, failed
 
     monkeypatch.setattr(SimulatedRuntime, "clock_time_get", fail_once)
-    return fail
+    return panic_at
 
 
 PANICS: dict[str, Callable[[Database, int], Any]] = {
@@ -215,7 +225,7 @@ PANICS: dict[str, Callable[[Database, int], Any]] = {
 
 
 @pytest.mark.parametrize("name", PANICS)
-def test_a_panic_costs_one_statement_and_what_is_open(name: str, clock: Callable[[int], int]) -> None:
+def test_a_panic_costs_one_statement_and_what_is_open(name: str, panic_at: PanicAt) -> None:
     panics = 0
     for k in range(1, 100):
         disk = Disk()
@@ -227,13 +237,9 @@ def test_a_panic_costs_one_statement_and_what_is_open(name: str, clock: Callable
         transaction = protocol.handle(db.ask(protocol.begin(other, None)))
         if name in ("commit", "rollback"):
             db.execute("INSERT INTO t VALUES (2, 2)", connection=transaction)
-        clock(k)
-        try:
-            PANICS[name](db, transaction)
-        except EngineError as error:
-            assert error.code in ("engine_panic", "io_error"), error  # noqa: PT017
-            panics += 1
-        if clock(0) > 0:
+        reached, failed = panic_at(k, partial(PANICS[name], db, transaction))
+        panics += failed
+        if not reached:
             break
         for _ in range(2):
             # A lock that the panic has left may not be noticed before somebody wants it.
@@ -258,7 +264,7 @@ def test_a_panic_costs_one_statement_and_what_is_open(name: str, clock: Callable
 
 
 @pytest.mark.parametrize("step", ["open", "close"])
-def test_a_panic_while_a_database_is_opened_or_closed_is_as_a_kill(step: str, clock: Callable[[int], int]) -> None:
+def test_a_panic_while_a_database_is_opened_or_closed_is_as_a_kill(step: str, panic_at: PanicAt) -> None:
     ask_to_open = protocol.open_database(f"file:///data/{FOLDER}?sync_mode=full")
     panics = 0
     for k in range(1, 100):
@@ -268,13 +274,9 @@ def test_a_panic_while_a_database_is_opened_or_closed_is_as_a_kill(step: str, cl
         db.execute("INSERT INTO t VALUES (1)")
         if step == "open":
             db.ask(protocol.close_all())
-        clock(k)
-        try:
-            db.ask(ask_to_open if step == "open" else protocol.close_all())
-        except EngineError as error:
-            assert error.code in ("engine_panic", "io_error"), error  # noqa: PT017
-            panics += 1
-        if clock(0) > 0:
+        reached, failed = panic_at(k, partial(db.ask, ask_to_open if step == "open" else protocol.close_all()))
+        panics += failed
+        if not reached:
             break
         db.handle, _ = protocol.opened(db.ask(ask_to_open))
         assert db.query("SELECT id FROM t") == [(1,)]
