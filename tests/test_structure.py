@@ -66,7 +66,7 @@ ORDER = [
 HOMES = {
     "wasmtime": {"core.modules", "core.function", "core.alarm", "core.runtime"},
     "ctypes": {"core.modules", "core.function", "core.runtime"},
-    "msgspec": {"core.protocol", "core.extensions", "shapes"},
+    "msgspec": {"core.protocol", "core.extensions", "core.call", "shapes"},
     "trio": {"core.loops"},
     "asyncio": {"core.loops"},
     "pydantic": {"shapes"},

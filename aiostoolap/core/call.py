@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from aiostoolap import errors
 from aiostoolap.core import protocol, ring
 
@@ -13,45 +15,30 @@ _LOOKS = (None,) * 64
 Answer = bytes | ring.Reply | errors.Error
 
 
-class Call:
-    """A request on its way between a task and the engine's thread."""
+class Call(msgspec.Struct, eq=False):
+    """A request on its way between a task and the engine's thread: a Struct, since one is made for each."""
 
-    __slots__ = (
-        "abandoned",
-        "answer",
-        "done",
-        "number",
-        "order",
-        "polled",
-        "request",
-        "settled",
-        "slot",
-        "wake",
-        "words",
-    )
-
-    def __init__(self, order: int, number: int, request: protocol.Request, polled: bool) -> None:
-        self.order = order
-        """The engine serves calls in this order."""
-        self.number = number
-        """What the ring knows it by."""
-        self.request = request
-        self.slot: int | None = None
-        """Its slot in the ring; None while it waits for its turn, and when the slot is free again."""
-        self.polled = polled
-        """The thread is awake: it pays to look for the reply for a while."""
-        self.abandoned = False
-        """Its task does not take the answer: the thread does."""
-        self.wake: Callable[[], None] | None = None
-        """What the thread calls when it is done, if that is expected."""
-        self.answer: Answer | None = None
-        """What came back, if it is not in the ring."""
-        self.settled = False
-        """It was abandoned, and what it had opened is closed."""
-        self.words: memoryview | None = None
-        """The ring's, when its reply is to be seen there."""
-        self.done = 0
-        """The word that says so."""
+    order: int
+    """The engine serves calls in this order."""
+    number: int
+    """What the ring knows it by."""
+    request: protocol.Request
+    polled: bool
+    """The thread is awake: it pays to look for the reply for a while."""
+    slot: int | None = None
+    """Its slot in the ring; None while it waits for its turn, and when the slot is free again."""
+    abandoned: bool = False
+    """Its task does not take the answer: the thread does."""
+    wake: Callable[[], None] | None = None
+    """What the thread calls when it is done, if that is expected."""
+    answer: Answer | None = None
+    """What came back, if it is not in the ring."""
+    settled: bool = False
+    """It was abandoned, and what it had opened is closed."""
+    words: memoryview | None = None
+    """The ring's, when its reply is to be seen there."""
+    done: int = 0
+    """The word that says so."""
 
     def is_done(self) -> bool:
         """Whether the answer is there."""

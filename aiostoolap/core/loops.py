@@ -139,7 +139,7 @@ async def wait_through(wait: Callable[[], Awaitable[None]], done: Callable[[], b
                 continue  # A native cancellation: asyncio knows no shields.
 
 
-_SKIPPED = 0.00005
+_SKIPPED = 0.0001
 """Seconds after a turn of a loop has begun, in which all that runs in it may go on without another one."""
 
 
