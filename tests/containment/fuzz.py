@@ -24,7 +24,7 @@ from aiostoolap.core import protocol
 from tests.containment.grammar import SCHEMA, Grammar, mutated, tokens
 from tests.test_protocol import Host, mutable_requests
 
-LIMIT = 1.0
+LIMIT = 0.1
 """Seconds for each statement."""
 STALL = 600.0
 """Seconds after which one counts as hanging."""
