@@ -227,3 +227,50 @@ async def test_an_aggregate_that_is_asked_for_twice_has_two_columns(folder: Path
             ("WITH s AS (SELECT MIN(a) AS p, MIN(a) AS q FROM t WHERE id > 1) SELECT q, p FROM s", (20, 20)),
         ):
             assert await db.query(sql, into=tuple) == [expected], sql
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
+async def test_least_and_greatest_of_all_types(folder: Path, sealed: bool) -> None:
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT, c BOOLEAN, d FLOAT)")
+        await db.execute("INSERT INTO t VALUES (1, 2, 'x', true, 0.5), (2, 2, 'y', false, -1.5)")
+        if sealed:
+            await db.checkpoint()
+        await db.execute("INSERT INTO t VALUES (3, 2, 'w', NULL, NULL), (4, 3, NULL, NULL, NULL)")
+        columns = "MIN(b), MAX(b), MIN(c), MAX(c), MIN(d), MAX(id)"
+        two, three = ("w", "y", False, True, -1.5, 3), (None, None, None, None, None, 4)
+        assert await db.query(f"SELECT {columns} FROM t WHERE a = 2", into=tuple) == [two]
+        grouped = await db.query(f"SELECT a, {columns} FROM t GROUP BY a", into=tuple)
+        assert sorted(grouped) == [(2, *two), (3, *three)]
+
+
+@pytest.mark.parametrize("index", ["", "CREATE INDEX t_a ON t(a)"], ids=["plain", "indexed"])
+async def test_null_is_one_of_the_distinct_values(folder: Path, index: str) -> None:
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute_script(f"CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT); {index}")
+        await db.execute("INSERT INTO t VALUES (1, 1, 'x'), (2, NULL, NULL), (3, 1, 'x')")
+        for step in ("", "CHECKPOINT", "INSERT INTO t VALUES (4, 5, 'x')", "ALTER TABLE t ADD COLUMN c TEXT"):
+            await (db.checkpoint() if step == "CHECKPOINT" else db.execute(step or "SELECT 1"))
+            values = [1, None] if step in ("", "CHECKPOINT") else [1, 5, None]
+            assert sorted(await db.query("SELECT DISTINCT a FROM t", into=tuple), key=repr) == [(a,) for a in values]
+            assert sorted(await db.query("SELECT DISTINCT b FROM t", into=tuple), key=repr) == [("x",), (None,)]
+        assert await db.query("SELECT DISTINCT c FROM t", into=tuple) == [(None,)]
+
+
+@pytest.mark.parametrize(
+    ("frame", "counts"),
+    [
+        ("1 FOLLOWING AND 2 FOLLOWING", [2, 2, 1, 0]),
+        ("5 FOLLOWING AND 6 FOLLOWING", [0, 0, 0, 0]),
+        ("1 FOLLOWING AND UNBOUNDED FOLLOWING", [3, 2, 1, 0]),
+        ("2 FOLLOWING AND 1 FOLLOWING", [0, 0, 0, 0]),
+        ("2 PRECEDING AND 1 PRECEDING", [0, 1, 2, 2]),
+        ("4294967296 PRECEDING AND CURRENT ROW", [1, 2, 3, 4]),
+        ("CURRENT ROW AND 4294967296 FOLLOWING", [4, 3, 2, 1]),
+        ("4294967297 FOLLOWING AND UNBOUNDED FOLLOWING", [0, 0, 0, 0]),
+    ],
+)
+async def test_frames_at_the_ends_of_a_partition(filled: DB, frame: str, counts: list[int]) -> None:
+    window = f"OVER (ORDER BY id ROWS BETWEEN {frame})"
+    sql = f"SELECT COUNT(*) {window}, SUM(id) {window} IS NULL, LAST_VALUE(id) {window} IS NULL FROM t ORDER BY id"
+    assert await filled.query(sql, into=tuple) == [(count, not count, not count) for count in counts]

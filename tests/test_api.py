@@ -295,6 +295,8 @@ async def test_returning(db: DB) -> None:
     rows = await db.query("UPDATE users SET age = 0 WHERE id < 3 RETURNING id, age")
     assert sorted(rows) == [(1, 0), (2, 0)]
     assert await db.query_value("SELECT COUNT(*) FROM users WHERE age = 0") == 2
+    named = await db.query("DELETE FROM users WHERE id = 1 RETURNING id AS gone, age + 1 AS older, name", into=dict)
+    assert named == [{"gone": 1, "older": 1, "name": "Ada"}]
 
 
 async def test_one_statement_a_call(db: DB) -> None:

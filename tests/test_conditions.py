@@ -178,3 +178,39 @@ async def test_values_that_are_null_are_not_outside_of_a_list(db: DB, judge: sql
         for least in (4, 90)
     ]
     assert await wrong(db, judge, conditions) == []
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
+async def test_what_is_said_of_booleans_is_never_unknown(folder: Path, sealed: bool) -> None:
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, d BOOLEAN)")
+        await db.execute("INSERT INTO t VALUES (1, true), (2, false), (3, NULL)")
+        if sealed:
+            await db.checkpoint()
+        for condition, rows in (
+            ("d IS TRUE", [1]),
+            ("NOT (d IS TRUE)", [2, 3]),
+            ("NOT (d IS FALSE)", [1, 3]),
+            ("NOT (d IS NOT TRUE)", [1]),
+            ("NOT (id = 3 AND d IS TRUE)", [1, 2, 3]),
+            ("NOT (id = 1 OR d IS FALSE)", [3]),
+        ):
+            found = await db.query(f"SELECT id FROM t WHERE {condition} ORDER BY id", into=int)
+            assert found == rows, condition
+        assert await db.execute("DELETE FROM t WHERE NOT (d IS TRUE)") == 2
+
+
+@pytest.mark.parametrize("method", ["BITMAP", "HASH", "BTREE"])
+async def test_ranges_beside_indexes_of_all_kinds(db: DB, method: str) -> None:
+    await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, b TEXT)")
+    await db.execute(f"CREATE INDEX t_b ON t(b) USING {method}")
+    await db.execute("INSERT INTO t VALUES (1, 'a'), (2, 'b'), (3, 'c'), (4, NULL)")
+    for condition, rows in (
+        ("b BETWEEN 'a' AND 'b'", [1, 2]),
+        ("b > 'a'", [2, 3]),
+        ("b >= 'b' AND id < 3", [2]),
+        ("b > 'a' AND b < 'c'", [2]),
+        ("b NOT BETWEEN 'a' AND 'b'", [3]),
+    ):
+        assert await db.query(f"SELECT id FROM t WHERE {condition} ORDER BY id", into=int) == rows, condition
+    assert await db.execute("DELETE FROM t WHERE b BETWEEN 'b' AND 'z'") == 2

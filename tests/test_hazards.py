@@ -447,6 +447,12 @@ ANSWERS: list[tuple[str, list[Any]]] = [
     # All parts of a statement count.
     ("SELECT DISTINCT 1 FROM c UNION ALL SELECT 1 FROM c", [(1,)] * 5),
     ("SELECT DISTINCT y / y FROM c WHERE y > 0 UNION ALL SELECT 9 ORDER BY 1 DESC LIMIT 2", [(9,), (1,)]),
+    # UNION and EXCEPT bind alike, from the left; INTERSECT binds tighter.
+    ("SELECT 1 UNION SELECT 2 EXCEPT SELECT 1", [(2,)]),
+    ("SELECT 1 EXCEPT SELECT 1 UNION ALL SELECT 2", [(2,)]),
+    ("SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 2 EXCEPT ALL SELECT 2 ORDER BY 1", [(1,), (2,)]),
+    ("SELECT 1 EXCEPT SELECT 1 INTERSECT SELECT 2", [(1,)]),
+    ("SELECT 1 UNION SELECT 2 INTERSECT SELECT 3", [(1,)]),
     ("WITH w AS (SELECT id AS x FROM c) SELECT DISTINCT 1 FROM w AS p CROSS JOIN w AS q", [(1,)]),
     (
         "WITH w AS (SELECT id AS x FROM c) SELECT p.x FROM w AS p JOIN w AS q ON p.x = q.x ORDER BY p.x LIMIT 2",

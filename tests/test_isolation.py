@@ -238,3 +238,37 @@ async def test_the_end_of_a_large_transaction_frees_its_own_rows_alone(folder: P
         assert await db.execute("UPDATE t SET value = value + 8 WHERE id >= 2500") == 2_500
         left = [(5 if end == "commit" else 4, 2_500), (10, 2_500)]
         assert await db.query("SELECT value, COUNT(*) FROM t GROUP BY value ORDER BY value", into=tuple) == left
+
+
+async def test_a_snapshot_sees_no_row_that_was_deleted_before_it_was_opened(folder: Path) -> None:
+    """The numbers of commits begin anew then, and those in the files are of the process before."""
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER)")
+        await db.execute("INSERT INTO t VALUES (1, 0), (2, 7), (3, 9)")
+        await db.checkpoint()
+        for _ in range(60):
+            await db.query("SELECT 1 FROM t")
+        await db.execute("DELETE FROM t WHERE id = 1")
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        async with db.transaction("snapshot") as tx:
+            assert await tx.query("SELECT id FROM t ORDER BY id", into=int) == [2, 3]
+            assert await tx.execute("UPDATE t SET value = value + 1") == 2
+        assert await db.query("SELECT id, value FROM t ORDER BY id", into=tuple) == [(2, 8), (3, 10)]
+
+
+@pytest.mark.parametrize("isolation", BOTH)
+@pytest.mark.parametrize("change", ["DELETE FROM t", "UPDATE t SET value = 5"])
+async def test_a_checkpoint_takes_nothing_back(folder: Path, isolation: Isolation, change: str) -> None:
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER)")
+        await db.execute("INSERT INTO t VALUES (1, 0), (2, 7)")
+        async with db.transaction(isolation) as tx:
+            assert await tx.execute(change) == 2
+            for _ in range(3):
+                await db.query("SELECT * FROM t JOIN t AS q ON q.id = t.value")
+            await db.checkpoint()
+            left = [] if change.startswith("DELETE") else [(1, 5), (2, 5)]
+            assert await tx.query("SELECT id, value FROM t ORDER BY id", into=tuple) == left
+            assert await tx.query_value("SELECT COUNT(*) FROM t") == len(left)
+            assert await db.query("SELECT id, value FROM t ORDER BY id", into=tuple) == [(1, 0), (2, 7)]
+        assert await db.query("SELECT id, value FROM t ORDER BY id", into=tuple) == left

@@ -283,9 +283,7 @@ impl Database {
     pub fn reopen(&self) -> Outcome<()> {
         let opened = self.opened.take();
         let _ = guard::uninterruptible(|| self.renew());
-        let _ = guard::uninterruptible(|| {
-            opened.map(|opened| opened.discard(self.poisoned.get(), self.log_failed.get()))
-        });
+        let _ = opened.map(|opened| opened.discard(self.poisoned.get(), self.log_failed.get()));
         self.log_failed.set(false);
         self.poisoned.set(false);
         let mut patience = self.patience.borrow_mut();
