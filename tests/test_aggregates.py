@@ -274,3 +274,18 @@ async def test_frames_at_the_ends_of_a_partition(filled: DB, frame: str, counts:
     window = f"OVER (ORDER BY id ROWS BETWEEN {frame})"
     sql = f"SELECT COUNT(*) {window}, SUM(id) {window} IS NULL, LAST_VALUE(id) {window} IS NULL FROM t ORDER BY id"
     assert await filled.query(sql, into=tuple) == [(count, not count, not count) for count in counts]
+
+
+async def test_aggregates_keep_all_conditions(folder: Path) -> None:
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, e INTEGER)")
+        await db.execute("INSERT INTO t VALUES (1, 10, 1), (2, 80, 2), (3, 90, 3), (4, 200, 4)")
+        await db.checkpoint()
+        for condition, expected in (
+            ("a NOT BETWEEN 76 AND 108 AND e > 0", (2, 5)),
+            ("e > 1 AND NOT (a BETWEEN 76 AND 108)", (1, 4)),
+            ("a BETWEEN 76 AND 108 AND e > 2", (1, 3)),
+            ("a NOT IN (10, 80) AND e > 0", (2, 7)),
+            ("a IS NOT NULL AND e <> 4", (3, 6)),
+        ):
+            assert await db.query(f"SELECT COUNT(*), SUM(id) FROM t WHERE {condition}", into=tuple) == [expected]

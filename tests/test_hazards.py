@@ -370,6 +370,27 @@ async def test_a_foreign_key_to_another_column_than_the_primary_key(db: DB, dele
     assert await db.query_value("SELECT COUNT(*) FROM p") == (1 if action else 2)
 
 
+@pytest.mark.parametrize("within", [False, True], ids=["alone", "in a transaction"])
+async def test_a_foreign_key_looks_at_what_has_changed(db: DB, within: bool) -> None:
+    await db.execute("CREATE TABLE p (id INTEGER PRIMARY KEY, s TEXT UNIQUE)")
+    await db.execute("CREATE TABLE c (id INTEGER PRIMARY KEY, s TEXT REFERENCES p(s))")
+    await db.execute("INSERT INTO p VALUES (1, 'x'), (2, 'y')")
+    await db.execute("INSERT INTO c VALUES (1, 'x')")
+    async with db.transaction() if within else contextlib.nullcontext(db) as session:
+        assert await session.execute("UPDATE c SET s = 'nosuch' WHERE id = 9") == 0
+        assert await session.execute("UPDATE p SET s = COALESCE(s, 'q')") == 2
+        assert await session.execute("UPDATE p SET s = 'z' WHERE id = 2") == 1
+        for sql in (
+            "UPDATE c SET s = 'nosuch'",
+            "UPDATE p SET s = 'w' WHERE id = 1",
+            "UPDATE p SET s = s || '!' WHERE id > 0",
+        ):
+            with pytest.raises(aiostoolap.ForeignKeyViolationError):
+                await session.execute(sql)
+    assert await db.query("SELECT id, s FROM p ORDER BY id", into=tuple) == [(1, "x"), (2, "z")]
+    assert await db.query("SELECT id, s FROM c", into=tuple) == [(1, "x")]
+
+
 async def test_a_foreign_key_holds_through_cascades(db: DB) -> None:
     await db.execute("CREATE TABLE a (id INTEGER PRIMARY KEY)")
     await db.execute("CREATE TABLE b (id INTEGER PRIMARY KEY, a INTEGER REFERENCES a(id) ON DELETE CASCADE)")

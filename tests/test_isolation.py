@@ -272,3 +272,79 @@ async def test_a_checkpoint_takes_nothing_back(folder: Path, isolation: Isolatio
             assert await tx.query_value("SELECT COUNT(*) FROM t") == len(left)
             assert await db.query("SELECT id, value FROM t ORDER BY id", into=tuple) == [(1, 0), (2, 7)]
         assert await db.query("SELECT id, value FROM t ORDER BY id", into=tuple) == left
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
+@pytest.mark.parametrize("change", ["DELETE FROM t WHERE id < 3", "UPDATE t SET value = -1, other = 9"])
+async def test_a_snapshot_keeps_what_others_change(folder: Path, sealed: bool, change: str) -> None:
+    queries = (
+        "SELECT id, value FROM t ORDER BY id",
+        "SELECT id, value FROM t ORDER BY id DESC LIMIT 2",
+        "SELECT id FROM t LIMIT 9",
+        "SELECT value FROM t WHERE id = 2",
+        "SELECT id FROM t WHERE id IN (1, 2, 9) ORDER BY id",
+        "SELECT id FROM t WHERE value = 1",
+        "SELECT id FROM t WHERE value BETWEEN 1 AND 2 ORDER BY id",
+        "SELECT t.id, q.id FROM t JOIN t AS q ON q.id = t.value ORDER BY t.id",
+        "SELECT q.id, t.id FROM t JOIN t AS q ON q.value = t.id ORDER BY t.id",
+        "SELECT id FROM t WHERE value IN (SELECT id FROM t) ORDER BY id",
+        "SELECT id FROM t WHERE EXISTS (SELECT 1 FROM t AS q WHERE q.id = t.value) ORDER BY id",
+        "SELECT COUNT(*), SUM(value), MIN(value), MAX(id) FROM t",
+        "SELECT COUNT(*) FROM t WHERE value > 0",
+        "SELECT value, COUNT(*) FROM t GROUP BY value ORDER BY value",
+        "SELECT DISTINCT value FROM t ORDER BY value",
+        "SELECT id, ROW_NUMBER() OVER (PARTITION BY value ORDER BY id) FROM t ORDER BY id",
+    )
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER, other INTEGER)")
+        await db.execute("CREATE INDEX t_value ON t(value)")
+        await db.execute("INSERT INTO t VALUES (1, 2, 0), (2, 1, 0), (3, 3, 0)")
+        if sealed:
+            await db.checkpoint()
+        async with db.transaction("snapshot") as tx:
+            before = [await tx.query(sql, into=tuple) for sql in queries]
+            await db.execute(change)
+            for step in ("", "VACUUM", "checkpoint"):
+                await (db.vacuum() if step == "VACUUM" else db.checkpoint() if step else db.query("SELECT 1"))
+                for sql, rows in zip(queries, before, strict=True):
+                    assert await tx.query(sql, into=tuple) == rows, (step, sql)
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
+async def test_an_upsert_does_not_pass_over_the_row_of_another_transaction(folder: Path, sealed: bool) -> None:
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER)")
+        tx = await db.begin("snapshot")
+        await db.execute("INSERT INTO t VALUES (4, 3)")
+        if sealed:
+            await db.checkpoint()
+        with pytest.raises(TransactionConflictError):
+            await tx.execute("INSERT INTO t VALUES (4, 7) ON CONFLICT (id) DO UPDATE SET value = t.value + 1")
+        await tx.rollback()
+        assert await db.query("SELECT * FROM t", into=tuple) == [(4, 3)]
+
+
+@pytest.mark.parametrize("isolation", BOTH)
+@pytest.mark.parametrize(
+    "change", [None, "UPDATE t SET value = 17", "DELETE FROM t", "UPDATE t SET value = 9 WHERE id = 4"]
+)
+async def test_a_row_of_ones_own_is_not_that_of_another_with_its_key(
+    folder: Path, isolation: Isolation, change: str | None
+) -> None:
+    """An error, at the latest when it is committed; a deletion leaves nothing to commit."""
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER)")
+        tx = await db.begin(isolation)
+        await tx.execute("INSERT INTO t VALUES (4, 2)")
+        await db.execute("INSERT INTO t VALUES (4, 4)")
+        await db.checkpoint()
+        assert await tx.query("SELECT value FROM t", into=int) == [2]
+        assert await tx.query_value("SELECT COUNT(*) FROM t") == 1
+        if change is not None:
+            assert await tx.execute(change) == 1
+        if change == "DELETE FROM t":
+            await tx.commit()
+        else:
+            with pytest.raises((TransactionConflictError, aiostoolap.UniqueViolationError)):
+                await tx.commit()
+        assert await db.query("SELECT * FROM t", into=tuple) == [(4, 4)]
