@@ -276,6 +276,11 @@ async def test_frames_at_the_ends_of_a_partition(filled: DB, frame: str, counts:
     assert await filled.query(sql, into=tuple) == [(count, not count, not count) for count in counts]
 
 
+async def test_windows_of_more_rows_than_32_bits_count(filled: DB) -> None:
+    sql = "SELECT NTILE(4294967296) OVER (ORDER BY id), LAG(id, 4294967297, 0) OVER (ORDER BY id) FROM t ORDER BY id"
+    assert await filled.query(sql, into=tuple) == [(1, 0), (2, 0), (3, 0), (4, 0)]
+
+
 async def test_aggregates_keep_all_conditions(folder: Path) -> None:
     async with aiostoolap.connect(folder, checkpoint_every=None) as db:
         await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, e INTEGER)")
