@@ -294,3 +294,34 @@ async def test_aggregates_keep_all_conditions(folder: Path) -> None:
             ("a IS NOT NULL AND e <> 4", (3, 6)),
         ):
             assert await db.query(f"SELECT COUNT(*), SUM(id) FROM t WHERE {condition}", into=tuple) == [expected]
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        "SUM(id) OVER (ORDER BY id ROWS BETWEEN 1 + 0 PRECEDING AND CURRENT ROW)",
+        "SUM(id) OVER (ORDER BY id RANGE BETWEEN 0.5 PRECEDING AND CURRENT ROW)",
+        "SUM(id) OVER (ORDER BY a DESC RANGE BETWEEN 10 PRECEDING AND CURRENT ROW)",
+        "FIRST_VALUE(id) OVER (ORDER BY a RANGE BETWEEN 10 PRECEDING AND CURRENT ROW)",
+        "LAST_VALUE(id) OVER (ORDER BY a RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)",
+    ],
+)
+async def test_frames_that_would_be_taken_for_others_are_refused(filled: DB, window: str) -> None:
+    with pytest.raises(aiostoolap.NotSupportedError):
+        await filled.query(f"SELECT {window} FROM t")
+    name = window.partition("(")[0]
+    named = f"SELECT {name}(id) OVER w FROM t WINDOW w AS ({window.partition('OVER (')[2]}"
+    with pytest.raises(aiostoolap.NotSupportedError):
+        await filled.query(named)
+
+
+async def test_frames_by_values_include_those_that_are_equal(filled: DB) -> None:
+    frame = "ORDER BY a RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
+    sql = f"SELECT id, LAST_VALUE(a) OVER ({frame}), COUNT(*) OVER ({frame}) FROM t WHERE a IS NOT NULL ORDER BY id"
+    assert await filled.query(sql, into=tuple) == [(1, 10, 1), (2, 20, 3), (3, 20, 3)]
+    assert await filled.query("SELECT SUM(id) OVER (ORDER BY id ROWS ? PRECEDING) FROM t", (1,), into=int) == [
+        1,
+        3,
+        5,
+        7,
+    ]
