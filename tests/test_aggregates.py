@@ -325,3 +325,32 @@ async def test_frames_by_values_include_those_that_are_equal(filled: DB) -> None
         5,
         7,
     ]
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
+async def test_groups_by_an_index_give_what_is_asked_for(folder: Path, sealed: bool) -> None:
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute_script("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER); CREATE INDEX t_a ON t(a)")
+        await db.execute("INSERT INTO t VALUES (1, 10), (2, NULL), (7, 40), (8, 10)")
+        if sealed:
+            await db.checkpoint()
+        for sql, rows in (
+            ("SELECT COUNT(*) FROM t GROUP BY a", [(1,), (1,), (2,)]),
+            ("SELECT COUNT(*), a FROM t GROUP BY a", [(1, 40), (1, None), (2, 10)]),
+            ("SELECT a + 1, COUNT(*) FROM t GROUP BY a", [(11, 2), (41, 1), (None, 1)]),
+            ("SELECT 'k', COUNT(*) FROM t GROUP BY a", [("k", 1), ("k", 1), ("k", 2)]),
+            ("SELECT a, a, COUNT(*) FROM t GROUP BY a", [(10, 10, 2), (40, 40, 1), (None, None, 1)]),
+            ("SELECT COUNT(*) FROM t GROUP BY id", [(1,)] * 4),
+            ("SELECT COUNT(*) AS n FROM t GROUP BY a HAVING COUNT(*) > 1", [(2,)]),
+            ("SELECT SUM(id) FROM t GROUP BY a LIMIT 9", [(2,), (7,), (9,)]),
+            ("SELECT a, COUNT(*) FROM t GROUP BY a", [(10, 2), (40, 1), (None, 1)]),
+            ("SELECT n FROM (SELECT COUNT(*) AS n FROM t GROUP BY a) AS q WHERE n > 1", [(2,)]),
+        ):
+            assert sorted(await db.query(sql, into=tuple), key=repr) == rows, sql
+
+
+async def test_values_of_all_types_are_counted(db: DB) -> None:
+    await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, d TIMESTAMP, j JSON)")
+    await db.execute("INSERT INTO t VALUES (1, '2024-01-01', '[1]'), (2, '2024-01-02', '[1]'), (3, '2024-01-01', NULL)")
+    assert await db.query("SELECT COUNT(DISTINCT d) FROM t", into=int) == [2]
+    assert await db.query("SELECT COUNT(DISTINCT j), COUNT(DISTINCT d) FROM t", into=tuple) == [(1, 2)]

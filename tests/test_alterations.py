@@ -137,3 +137,28 @@ async def test_create_table_as_looks_at_all_rows(db: DB) -> None:
     with pytest.raises(aiostoolap.DataError, match="'v' would hold"):
         await db.execute("CREATE TABLE mixed AS SELECT CASE WHEN id = 1 THEN 1 ELSE 'x' END AS v FROM t")
     assert "mixed" not in await db.query("SHOW TABLES", into=str)
+
+
+async def test_what_stands_before_the_primary_key_stays(db: DB) -> None:
+    """The key's index would not follow, and rows would be lost."""
+    await db.execute("CREATE TABLE t (a TEXT, id INTEGER PRIMARY KEY, b TEXT)")
+    await db.execute("INSERT INTO t VALUES ('x', 1, 'y'), ('x', 2, 'z')")
+    with pytest.raises(aiostoolap.NotSupportedError, match="stands before the primary key"):
+        await db.execute("ALTER TABLE t DROP COLUMN a")
+    await db.execute("ALTER TABLE t DROP COLUMN b")
+    assert await db.query("SELECT * FROM t ORDER BY id", into=tuple) == [("x", 1), ("x", 2)]
+
+
+@pytest.mark.parametrize("columns", ["f", "f, g"])
+async def test_a_unique_index_sees_all_rows(folder: Path, columns: str) -> None:
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, f TEXT, g INTEGER)")
+        await db.execute("INSERT INTO t VALUES (1, 'a', 1), (2, NULL, 1), (3, 'b', 1)")
+        await db.checkpoint()
+        await db.execute("INSERT INTO t VALUES (4, 'a', 1), (5, NULL, 1)")
+        with pytest.raises(aiostoolap.UniqueViolationError):
+            await db.execute(f"CREATE UNIQUE INDEX x ON t ({columns})")
+        await db.execute("UPDATE t SET f = 'c' WHERE id = 1")
+        await db.execute(f"CREATE UNIQUE INDEX x ON t ({columns})")
+        with pytest.raises(aiostoolap.UniqueViolationError):
+            await db.execute("INSERT INTO t VALUES (6, 'b', 1)")

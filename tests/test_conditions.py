@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -214,3 +215,48 @@ async def test_ranges_beside_indexes_of_all_kinds(db: DB, method: str) -> None:
     ):
         assert await db.query(f"SELECT id FROM t WHERE {condition} ORDER BY id", into=int) == rows, condition
     assert await db.execute("DELETE FROM t WHERE b BETWEEN 'b' AND 'z'") == 2
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
+async def test_timestamps_in_lists(folder: Path, sealed: bool) -> None:
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, d TIMESTAMP)")
+        await db.execute("INSERT INTO t VALUES (1, '2024-01-01'), (2, '2024-01-02 12:00:00'), (3, NULL)")
+        if sealed:
+            await db.checkpoint()
+        day = datetime(2024, 1, 1, tzinfo=UTC)
+        for condition, parameters, rows in (
+            ("d IN ('2024-01-01')", (), [1]),
+            ("d IN ('2024-01-01', '2024-01-02 12:00:00')", (), [1, 2]),
+            ("d NOT IN ('2024-01-01')", (), [2]),
+            ("d IN ($1)", (day,), [1]),
+            ("d NOT IN ($1, $2)", (day, day), [2]),
+            ("d IN (TIMESTAMP '2024-01-01')", (), [1]),
+            ("d NOT IN ('2024-01-01', NULL)", (), []),
+            ("NOT (d IN ('2024-01-01'))", (), [2]),
+            ("id > 0 AND (d IN ('2024-01-01') OR id = 2)", (), [1, 2]),
+        ):
+            found = await db.query(f"SELECT id FROM t WHERE {condition} ORDER BY id", parameters, into=int)
+            assert found == rows, condition
+        listed = "SELECT d IN ('2024-01-01'), d NOT IN ('2024-01-01') FROM t ORDER BY id"
+        assert await db.query(listed, into=tuple) == [(True, False), (False, True), (None, None)]
+        assert await db.execute("DELETE FROM t WHERE d NOT IN ('2024-01-01')") == 1
+
+
+@pytest.mark.parametrize("index", ["", "CREATE INDEX t_b ON t(b)"], ids=["plain", "indexed"])
+async def test_booleans_are_ordered(db: DB, index: str) -> None:
+    await db.execute_script(f"CREATE TABLE t (id INTEGER PRIMARY KEY, b BOOLEAN); {index}")
+    await db.execute("INSERT INTO t VALUES (1, true), (2, false), (3, NULL)")
+    for condition, rows in (
+        ("b > FALSE", [1]),
+        ("b >= FALSE", [1, 2]),
+        ("TRUE > b", [2]),
+        ("b <= TRUE", [1, 2]),
+        ("b BETWEEN FALSE AND TRUE", [1, 2]),
+        ("b NOT BETWEEN FALSE AND FALSE", [1]),
+        ("NOT (b < TRUE)", [1]),
+        ("b <> FALSE", [1]),
+        ("id < 3 AND b < TRUE", [2]),
+    ):
+        assert await db.query(f"SELECT id FROM t WHERE {condition} ORDER BY id", into=int) == rows, condition
+    assert await db.execute("DELETE FROM t WHERE b < TRUE") == 1

@@ -391,6 +391,26 @@ async def test_a_foreign_key_looks_at_what_has_changed(db: DB, within: bool) -> 
     assert await db.query("SELECT id, s FROM c", into=tuple) == [(1, "x")]
 
 
+@pytest.mark.parametrize("action", ["", "ON UPDATE CASCADE", "ON UPDATE SET NULL"])
+async def test_an_upsert_looks_at_foreign_keys(db: DB, action: str) -> None:
+    await db.execute("CREATE TABLE p (id INTEGER PRIMARY KEY, code TEXT UNIQUE)")
+    await db.execute(f"CREATE TABLE c (id INTEGER PRIMARY KEY, code TEXT REFERENCES p(code) {action})")
+    await db.execute("INSERT INTO p VALUES (2, 'b'), (3, 'x')")
+    await db.execute("INSERT INTO c VALUES (7, 'b')")
+    upsert = "INSERT INTO p VALUES (2, 'n') ON CONFLICT (id) DO UPDATE SET code = EXCLUDED.code"
+    if action:
+        assert await db.execute(upsert) == 1
+        assert await db.query_value("SELECT code FROM c") == ("n" if action.endswith("CASCADE") else None)
+    else:
+        with pytest.raises(aiostoolap.ForeignKeyViolationError):
+            await db.execute(upsert)
+        assert await db.query("SELECT * FROM p ORDER BY id", into=tuple) == [(2, "b"), (3, "x")]
+    assert await db.execute("INSERT INTO p VALUES (3, 'y') ON CONFLICT (id) DO UPDATE SET code = EXCLUDED.code") == 1
+    with pytest.raises(aiostoolap.ForeignKeyViolationError):
+        await db.execute("INSERT INTO c VALUES (7, 'y') ON CONFLICT (id) DO UPDATE SET code = 'nosuch'")
+    assert await db.execute("INSERT INTO c VALUES (7, 'y') ON CONFLICT (id) DO UPDATE SET code = 'y'") == 1
+
+
 async def test_a_foreign_key_holds_through_cascades(db: DB) -> None:
     await db.execute("CREATE TABLE a (id INTEGER PRIMARY KEY)")
     await db.execute("CREATE TABLE b (id INTEGER PRIMARY KEY, a INTEGER REFERENCES a(id) ON DELETE CASCADE)")
