@@ -184,6 +184,42 @@ async def test_a_view_and_a_derived_table(shop: DB) -> None:
         assert await shop.query(sql, into=tuple) == [(3, 3.25)]
 
 
+PRODUCT = (
+    "SELECT c_name, o_id, name FROM customer, item, orders, city"
+    " WHERE c_id = o_customer AND i_order = o_id AND c_city = id"
+)
+
+
+async def test_a_product_in_a_view(shop: DB) -> None:
+    await shop.execute(f"CREATE VIEW sold AS {PRODUCT}")
+    await shop.execute(
+        "CREATE VIEW sold_here AS SELECT o_id, c_id FROM sold, customer WHERE sold.c_name = customer.c_name"
+    )
+    expected = await shop.query(PRODUCT, into=tuple)
+    assert len(expected) == 2_400
+    assert sorted(await shop.query("SELECT * FROM sold", into=tuple)) == sorted(expected)
+    assert await shop.query_value("SELECT COUNT(*) FROM sold JOIN city ON sold.name = city.name") == 2_400
+    assert await shop.query_value("SELECT COUNT(*) FROM city WHERE name IN (SELECT name FROM sold)") == 7
+    assert await shop.query_value("SELECT COUNT(*) FROM sold_here") == 2_400
+
+
+async def test_a_view_follows_its_tables(shop: DB) -> None:
+    await shop.execute("CREATE VIEW cities AS SELECT o_id FROM city, orders WHERE id = o_customer")
+    assert await shop.query_value("SELECT COUNT(*) FROM cities") == 7
+    await shop.execute("ALTER TABLE city RENAME COLUMN id TO c_id")
+    with pytest.raises(aiostoolap.ProgrammingError, match="id"):
+        await shop.query_value("SELECT COUNT(*) FROM cities")
+    await shop.execute("ALTER TABLE city RENAME COLUMN c_id TO id")
+    assert await shop.query_value("SELECT COUNT(*) FROM cities") == 7
+
+
+async def test_a_product_in_a_table_that_is_made(shop: DB) -> None:
+    await shop.execute(f"CREATE TABLE sold AS {PRODUCT}")
+    assert sorted(await shop.query("SELECT * FROM sold", into=tuple)) == sorted(await shop.query(PRODUCT, into=tuple))
+    with pytest.raises(aiostoolap.ProgrammingError, match="nosuch"):
+        await shop.execute("CREATE TABLE other AS SELECT nosuch FROM city")
+
+
 async def test_a_table_that_is_altered(shop: DB) -> None:
     sql = "SELECT COUNT(*) FROM city, orders WHERE city.id = o_customer"
     assert await shop.query_value(sql) == 7
@@ -211,6 +247,12 @@ async def test_writes_with_common_tables(shop: DB) -> None:
     assert await shop.query("SELECT id FROM city WHERE name > '' ORDER BY id", into=int) == [1, 4, 5]
 
 
+async def test_a_common_table_that_is_called_like_the_table_that_is_changed(shop: DB) -> None:
+    some = "WITH city AS (SELECT MAX(o_id) AS last FROM orders)"
+    assert await shop.execute(f"{some} UPDATE city SET name = 'x' WHERE id < (SELECT last FROM city)") == 7
+    assert await shop.execute(f"{some} DELETE FROM city WHERE name = 'x' AND id + 2995 > (SELECT last FROM city)") == 2
+
+
 @pytest.mark.parametrize(
     ("condition", "expected"),
     [
@@ -219,6 +261,9 @@ async def test_writes_with_common_tables(shop: DB) -> None:
         ("k.id IN (k.n, 1) AND j.n >= 0", [1]),
         ("k.id BETWEEN 0 AND k.n AND j.n >= 0", [1, 3]),
         ("k.id IN (1, 3) AND j.n >= 0", [1, 3]),
+        ("k.id = k.id", [1, 2, 3]),
+        ("k.id IN (k.id, 9)", [1, 2, 3]),
+        ("k.id BETWEEN k.id AND 2", [1, 2]),
     ],
 )
 @pytest.mark.parametrize("join", ["JOIN", "LEFT JOIN"])
@@ -228,6 +273,18 @@ async def test_conditions_on_a_key_and_another_column(db: DB, condition: str, ex
         await db.execute(f"INSERT INTO {name} VALUES {rows}")
     sql = f"SELECT j.id FROM j {join} k ON j.id = k.id WHERE {condition} ORDER BY 1"
     assert await db.query(sql, into=int) == expected
+
+
+@pytest.mark.parametrize(
+    "condition", ["k.id = k.id", "k.id IN (k.id, 9)", "k.id BETWEEN k.id AND 5", "ABS(k.id) = k.id"]
+)
+@pytest.mark.parametrize("source", ["j", "(SELECT n AS id, id AS n FROM i) AS j"])
+async def test_conditions_on_a_key_and_itself(db: DB, condition: str, source: str) -> None:
+    for name, rows in (("j", "(1, 2), (2, 3), (3, 4)"), ("i", "(2, 1), (3, 2), (4, 3)"), ("k", "(2, 0), (3, 0)")):
+        await db.execute(f"CREATE TABLE {name} (id INTEGER PRIMARY KEY, n INTEGER)")
+        await db.execute(f"INSERT INTO {name} VALUES {rows}")
+    sql = f"SELECT j.id FROM {source} JOIN k ON j.n = k.id WHERE {condition} ORDER BY 1"
+    assert await db.query(sql, into=int) == [1, 2]
 
 
 async def test_a_derived_table_beside_a_condition_on_two_columns(shop: DB) -> None:

@@ -19,6 +19,7 @@ SETUP = [
     "INSERT INTO u VALUES (1, 1), (2, 5), (3, 2), (7, NULL), (8, 4)",
     "CREATE INDEX by_a ON t (a)",
     "CREATE VIEW v AS SELECT id, c FROM u",
+    "CREATE VIEW w AS SELECT t.id AS z FROM t WHERE t.a > t.id * 3",
 ]
 
 CONDITIONS = [
@@ -94,6 +95,73 @@ QUERIES = [
     'SELECT id FROM t WHERE EXISTS (SELECT 1 FROM u WHERE c = "a")',
     'SELECT t.id FROM t JOIN u ON t.id = u.id WHERE b = "x"',
     "SELECT p.id FROM t AS p JOIN (SELECT z.c FROM u AS z) AS q ON p.id = q.c WHERE c > 1",
+    # A table further out has the same name.
+    *(
+        f"SELECT id FROM t WHERE {condition}"
+        for source in ("(SELECT t.id AS z FROM t WHERE t.a > t.id * 3) AS q", "w AS q")
+        for condition in (
+            f"EXISTS (SELECT 1 FROM {source} WHERE z > t.id)",
+            f"id IN (SELECT z - 1 FROM {source} WHERE z > t.id)",
+            f"id < (SELECT MAX(z) FROM {source} WHERE z > t.id)",
+            f"EXISTS (SELECT 1 FROM u JOIN {source} ON q.z = u.id WHERE z > t.id)",
+        )
+    ),
+    "SELECT id FROM t WHERE EXISTS (SELECT 1 FROM (SELECT t.* FROM t WHERE t.a > t.id * 3) AS q WHERE q.id > t.id)",
+    "SELECT id FROM t WHERE EXISTS (SELECT 1 FROM (SELECT t.id + 1 AS z FROM t WHERE t.a + 0 > 7 + t.id) AS q"
+    " WHERE z > t.id)",
+    "SELECT id, (SELECT MAX(z) FROM (SELECT t.id AS z FROM t WHERE t.a > (SELECT MIN(t.a) FROM t WHERE t.a > t.id))"
+    " AS q WHERE z > t.id) FROM t",
+    "SELECT id FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.id <= t.id"
+    " AND EXISTS (SELECT 1 FROM t WHERE t.a < t.id + u.c * 2))",
+    "SELECT q.id FROM v AS q WHERE EXISTS (SELECT 1 FROM t WHERE t.id = q.id"
+    " AND EXISTS (SELECT 1 FROM v AS q WHERE q.c > q.id + t.id))",
+    # All columns of what is no table.
+    "SELECT q.* FROM (SELECT id, c FROM u) AS q",
+    "SELECT 1 AS k, Q.* FROM (SELECT id, c FROM u) AS q ORDER BY q.id LIMIT 2",
+    "SELECT q.*, (SELECT MAX(a) FROM t WHERE t.id = q.id) AS m FROM (SELECT id, c FROM u) AS q",
+    "SELECT q.*, 1 AS k FROM v AS q",
+    "SELECT q.* FROM (SELECT id FROM u WHERE id < 3 UNION SELECT a FROM t) AS q",
+    "WITH q AS (SELECT id, c FROM u) SELECT q.* FROM q WHERE q.c > 1",
+    "SELECT k.id FROM (SELECT q.* FROM (SELECT id, c FROM u) AS q) AS k JOIN t ON t.id = k.id",
+    # A derived table is not the table within.
+    *(
+        f"SELECT q.*, t.a FROM {product} WHERE {condition}"
+        for derived in (
+            "id * 2 AS id, id AS k",
+            "c AS id, id AS k",
+            "MAX(id) AS id, 1 AS k",
+            "c AS k, id",
+            "id + 1 AS id, COUNT(*) OVER () AS k",
+        )
+        for product in (
+            f"(SELECT {derived} FROM u) AS q JOIN t ON q.id = t.id",
+            f"t JOIN (SELECT {derived} FROM u) AS q ON q.id = t.id",
+            f"t LEFT JOIN (SELECT {derived} FROM u) AS q ON q.id = t.id",
+        )
+        for condition in ("t.id < 5", "q.k > 0", "q.k < t.id", "TRUE")
+    ),
+    # A common table is not the table of that name.
+    *(
+        f"WITH u AS (SELECT id + 1 AS id, a AS c FROM t WHERE id > 1) {query}"
+        for query in (
+            "SELECT t.id, u.id, u.c FROM t JOIN u ON t.id = u.id",
+            "SELECT t.id, u.* FROM t LEFT JOIN u ON t.id = u.id AND u.id > 3",
+            "SELECT p.id, q.c FROM u AS p JOIN u AS q ON p.id = q.id JOIN t ON q.c = t.a WHERE p.c = q.c",
+            "SELECT k.x FROM (SELECT q.id + 1 AS x FROM u AS p JOIN u AS q ON p.id = q.id) AS k",
+            "SELECT id FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.id = t.id)",
+            "SELECT id FROM t WHERE id NOT IN (SELECT id FROM u WHERE u.c > t.a)",
+            "SELECT id, (SELECT COUNT(*) FROM u WHERE u.id < t.id) FROM t",
+            "SELECT id FROM u UNION SELECT c FROM u",
+        )
+    ),
+    "WITH RECURSIVE t AS (SELECT 1 AS id UNION ALL SELECT t.id + 1 FROM t WHERE t.id < 4)"
+    " SELECT u.id, t.id FROM t JOIN u ON t.id = u.id",
+    "WITH t (x, y) AS (SELECT id, c FROM u), v AS (SELECT x FROM t WHERE y > 2)"
+    " SELECT t.x, t.y FROM t JOIN v ON t.x = v.x",
+    # The names in a view are not those of the statement.
+    "WITH u AS (SELECT 7 AS id, 5 AS c) SELECT * FROM v",
+    "WITH u AS (SELECT 7 AS id, 5 AS c) SELECT v.c, u.c FROM v JOIN u ON v.id = u.id",
+    "WITH u AS (SELECT 7 AS id, 5 AS c) SELECT id FROM t WHERE id IN (SELECT c FROM v)",
 ]
 
 

@@ -98,7 +98,7 @@ impl Connection {
         match &plan.kind {
             Kind::Read | Kind::Write => {
                 let call = |executor: &Executor| {
-                    let bound = plan.bound(executor.engine(), context)?;
+                    let bound = plan.bound(executor, context)?;
                     take(executor.execute_with_cached_plan(&bound, context)?)
                 };
                 // The engine would leave the rows before one that fails.
@@ -210,11 +210,13 @@ impl Connection {
             return Err(Failure::new("not_supported", message));
         }
         let executor = database.executor();
+        database.effects(plan)?;
+        let bound = plan.bound(&executor, context)?;
         database.settle()?;
         database.forget_results(&executor);
         database.owe();
         database.redefine();
-        let run = || executor.execute_with_cached_plan(&plan.cached, context).map_err(Failure::from);
+        let run = || executor.execute_with_cached_plan(&bound, context).map_err(Failure::from);
         let outcome = match plan.is_built_aside() {
             true => guard::interruptible(run),
             false => guard::uninterruptible(run),

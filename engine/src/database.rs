@@ -124,7 +124,7 @@ impl Database {
             return Ok(effects.clone());
         }
         let statement = &*plan.cached.statement;
-        let resolved = names::resolved(statement, engine)?.map(|statement| plan.with(statement));
+        let resolved = names::resolved(statement, &executor)?.map(|statement| plan.with(statement));
         let effects: Rc<[Effect]> = references::effects(statement, engine).into();
         *checked = Some(Checked { epoch, effects: effects.clone(), resolved });
         Ok(effects)

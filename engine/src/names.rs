@@ -4,16 +4,17 @@
 //! mended on the way: see `joins`.
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use stoolap::Error;
 use stoolap::common::CompactArc;
 use stoolap::core::Schema;
+use stoolap::executor::Executor;
 use stoolap::parser::Parser;
 use stoolap::parser::ast::{
-    Expression, FunctionCall, GroupByModifier, Identifier, InsertStatement, SelectStatement, Statement,
-    WithClause,
+    Expression, FunctionCall, GroupByModifier, Identifier, InsertStatement, SelectStatement, StarExpression,
+    Statement, WithClause,
 };
-use stoolap::storage::mvcc::MVCCEngine;
 use stoolap::storage::traits::Engine;
 
 use crate::errors::Failure;
@@ -29,7 +30,7 @@ const MOST_ARGUMENTS: usize = 255;
 const DEEPEST_VIEW: usize = 32;
 
 /// What to run in place of a statement, see `resolve`; None if it is as good as it is.
-pub fn resolved(statement: &Statement, engine: &MVCCEngine) -> Outcome<Option<Statement>> {
+pub fn resolved(statement: &Statement, executor: &Executor) -> Outcome<Option<Statement>> {
     // There may be many values, and nothing in them is resolved.
     if let Statement::Insert(insert) = statement
         && insert.select.is_none()
@@ -39,21 +40,22 @@ pub fn resolved(statement: &Statement, engine: &MVCCEngine) -> Outcome<Option<St
         return Ok(None);
     }
     let mut changed = statement.clone();
-    resolve(&mut changed, engine)?;
+    resolve(&mut changed, executor)?;
     Ok((changed != *statement).then_some(changed))
 }
 
-/// Checks the names in a statement, completes those in its conditions, and makes joins of its products.
-pub fn resolve(statement: &mut Statement, engine: &MVCCEngine) -> Outcome {
+/// Checks the names in a statement, completes those in its conditions, and makes joins of its products; also in the views
+/// that it reads, which the engine has from then on so.
+pub fn resolve(statement: &mut Statement, executor: &Executor) -> Outcome {
     let views = RefCell::new(HashMap::new());
-    let nothing = Scope::new(engine, &views, 0);
+    let nothing = Scope::new(executor, &views, 0);
     let mut scope = nothing.inner();
     match statement {
         Statement::Select(select) => nothing.select(select).map(drop),
         Statement::Insert(insert) => nothing.insert(insert),
         Statement::Update(update) => {
             scope.with(update.with.as_mut())?;
-            scope.add_table(&update.table_name, None)?;
+            scope.add_target(&update.table_name, None)?;
             for (column, value) in &mut update.updates {
                 scope.column(column)?;
                 scope.conditions([value])?;
@@ -63,11 +65,14 @@ pub fn resolve(statement: &mut Statement, engine: &MVCCEngine) -> Outcome {
         }
         Statement::Delete(delete) => {
             scope.with(delete.with.as_mut())?;
-            scope.add_table(&delete.table_name, delete.alias.as_ref())?;
+            scope.add_target(&delete.table_name, delete.alias.as_ref())?;
             scope.conditions(delete.where_clause.as_deref_mut())?;
             scope.expressions(&mut delete.returning)
         }
-        Statement::Explain(explain) => resolve(&mut explain.statement, engine),
+        Statement::CreateTable(create) => {
+            create.as_select.as_deref_mut().map_or(Ok(()), |select| nothing.select(select).map(drop))
+        }
+        Statement::Explain(explain) => resolve(&mut explain.statement, executor),
         _ => Ok(()),
     }
 }
@@ -79,11 +84,13 @@ pub struct Source {
     pub columns: Columns,
     /// Of a table of the database.
     pub schema: Option<CompactArc<Schema>>,
+    /// Of a common table with another one's name: how the engine tells them apart.
+    renamed: Option<Identifier>,
 }
 
 /// What the names in one SELECT, UPDATE or DELETE may mean, beside those of the statement around it.
 pub struct Scope<'a> {
-    engine: &'a MVCCEngine,
+    executor: &'a Executor,
     /// The views that were looked at, by name.
     views: &'a RefCell<HashMap<String, Columns>>,
     /// How many views it is within.
@@ -95,13 +102,13 @@ pub struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    fn new(engine: &'a MVCCEngine, views: &'a RefCell<HashMap<String, Columns>>, depth: usize) -> Self {
+    fn new(executor: &'a Executor, views: &'a RefCell<HashMap<String, Columns>>, depth: usize) -> Self {
         let (common_tables, sources, aliases) = (Vec::new(), Vec::new(), Vec::new());
-        Self { engine, views, depth, outer: None, common_tables, sources, aliases }
+        Self { executor, views, depth, outer: None, common_tables, sources, aliases }
     }
 
     fn inner<'b>(&'b self) -> Scope<'b> {
-        Scope { outer: Some(self), ..Scope::new(self.engine, self.views, self.depth) }
+        Scope { outer: Some(self), ..Scope::new(self.executor, self.views, self.depth) }
     }
 
     /// This scope and those around it.
@@ -110,40 +117,60 @@ impl<'a> Scope<'a> {
     }
 
     fn with(&mut self, clause: Option<&mut WithClause>) -> Outcome {
-        for table in clause.into_iter().flat_map(|clause| &mut clause.ctes) {
+        let Some(clause) = clause else { return Ok(()) };
+        for table in &mut clause.ctes {
             let name = table.name.value_lower.to_string();
-            // It may refer to itself.
-            self.common_tables.push(Source { name: name.clone(), ..Source::default() });
+            // The engine would join by the indexes of a table of this name.
+            let renamed = self
+                .is_stored(&name)?
+                .then(|| Identifier::new(table.name.token.clone(), format!("with {name}")));
+            let itself = Source { name, renamed, ..Source::default() };
+            if clause.is_recursive {
+                self.common_tables.push(itself.clone());
+            }
             let columns = self.select(&mut table.query)?;
             let named = || table.column_names.iter().map(|name| name.value_lower.to_string()).collect();
             let columns =
                 if table.column_names.is_empty() { columns } else { Some(CompactArc::new(named())) };
-            self.common_tables.push(Source { name, columns, schema: None });
+            if let Some(name) = &itself.renamed {
+                table.name = name.clone();
+            }
+            self.common_tables.push(Source { columns, ..itself });
         }
         Ok(())
     }
 
-    /// Adds a table, a view or a common table, and says whether there is one.
-    fn add_table(&mut self, table: &Identifier, alias: Option<&Identifier>) -> Outcome<bool> {
-        let found = self.find(&table.value_lower)?;
-        let is_there = found.is_some();
-        let name = alias.unwrap_or(table).value_lower.to_string();
-        self.sources.push(Source { name, ..found.unwrap_or_default() });
-        Ok(is_there)
+    /// Whether a table or a view is called so.
+    fn is_stored(&self, name: &str) -> Outcome<bool> {
+        let engine = self.executor.engine();
+        Ok(engine.get_table_schema(name).is_ok() || engine.get_view_lowercase(name)?.is_some())
+    }
+
+    /// Adds the table that a statement changes, which is no common table.
+    fn add_target(&mut self, table: &Identifier, alias: Option<&Identifier>) -> Outcome {
+        let found = self.stored(&table.value_lower)?;
+        self.add(alias.or(Some(table)), found.unwrap_or_default());
+        Ok(())
     }
 
     /// What is called so: a common table, a table or a view.
     fn find(&self, name: &str) -> Outcome<Option<Source>> {
         let common = |scope: &Scope| scope.common_tables.iter().rfind(|table| table.name == name).cloned();
-        if let Some(table) = self.chain().find_map(common) {
-            return Ok(Some(table));
+        match self.chain().find_map(common) {
+            Some(table) => Ok(Some(table)),
+            None => self.stored(name),
         }
+    }
+
+    /// The table or the view that is called so.
+    fn stored(&self, name: &str) -> Outcome<Option<Source>> {
+        let engine = self.executor.engine();
         let mut source = Source::default();
-        if let Ok(schema) = self.engine.get_table_schema(name) {
+        if let Ok(schema) = engine.get_table_schema(name) {
             source.columns = Some(schema.column_names_lower_arc());
             source.schema = Some(schema);
         } else {
-            let Some(view) = self.engine.get_view_lowercase(name)? else { return Ok(None) };
+            let Some(view) = engine.get_view_lowercase(name)? else { return Ok(None) };
             source.columns = self.view(name, &view.query)?;
         }
         Ok(Some(source))
@@ -155,12 +182,14 @@ impl<'a> Scope<'a> {
             return Ok(columns.clone());
         }
         self.views.borrow_mut().insert(name.to_owned(), None);
-        let mut program = Parser::new(query).parse_program();
-        if let Ok([Statement::Select(select)]) = program.as_mut().map(|program| &mut *program.statements)
+        let mut statements =
+            Parser::new(query).parse_program().map_or_else(|_| Vec::new(), |program| program.statements);
+        if let [Statement::Select(select)] = &mut *statements
             && self.depth < DEEPEST_VIEW
         {
-            let columns = Scope::new(self.engine, self.views, self.depth + 1).select(select)?;
+            let columns = Scope::new(self.executor, self.views, self.depth + 1).select(select)?;
             self.views.borrow_mut().insert(name.to_owned(), columns);
+            self.executor.query_cache().put(query, Arc::new(statements.remove(0)), false, 0);
         }
         Ok(self.views.borrow()[name].clone())
     }
@@ -170,9 +199,14 @@ impl<'a> Scope<'a> {
         match source {
             Expression::TableSource(table) => {
                 // The engine does not look for it where a condition is always false.
-                if !self.add_table(&table.name, table.alias.as_ref())? {
+                let Some(mut found) = self.find(&table.name.value_lower)? else {
                     return Err(Error::TableOrViewNotFound(table.name.value_lower.to_string()).into());
+                };
+                if let Some(renamed) = found.renamed.take() {
+                    let name = std::mem::replace(&mut table.name, renamed);
+                    table.alias.get_or_insert(name);
                 }
+                self.add(table.alias.as_ref().or(Some(&table.name)), found);
             }
             Expression::JoinSource(join) => {
                 self.add_source(&mut join.left)?;
@@ -180,12 +214,14 @@ impl<'a> Scope<'a> {
             }
             Expression::SubquerySource(subquery) => {
                 let columns = self.select(&mut subquery.subquery)?;
-                self.add(subquery.alias.as_ref(), columns);
+                self.add(subquery.alias.as_ref(), Source { columns, ..Source::default() });
             }
-            Expression::CteReference(table) => self.add(table.alias.as_ref(), None),
-            Expression::ValuesSource(values) => self.add(values.alias.as_ref(), None),
-            Expression::FunctionTableSource(function) => self.add(function.alias.as_ref(), None),
-            _ => self.add(None, None),
+            Expression::CteReference(table) => self.add(table.alias.as_ref(), Source::default()),
+            Expression::ValuesSource(values) => self.add(values.alias.as_ref(), Source::default()),
+            Expression::FunctionTableSource(function) => {
+                self.add(function.alias.as_ref(), Source::default());
+            }
+            _ => self.add(None, Source::default()),
         }
         Ok(())
     }
@@ -194,9 +230,9 @@ impl<'a> Scope<'a> {
         self.aliases.iter().any(|alias| alias == name)
     }
 
-    fn add(&mut self, name: Option<&Identifier>, columns: Columns) {
+    fn add(&mut self, name: Option<&Identifier>, found: Source) {
         let name = name.map_or_else(String::new, |name| name.value_lower.to_string());
-        self.sources.push(Source { name, columns, schema: None });
+        self.sources.push(Source { name, ..found });
     }
 
     /// Resolves a SELECT that stands within this scope, and says which columns it gives.
@@ -205,6 +241,9 @@ impl<'a> Scope<'a> {
         scope.with(select.with.as_mut())?;
         if let Some(source) = &mut select.table_expr {
             scope.add_source(source)?;
+        }
+        if let [Source { name, schema: None, .. }] = &*scope.sources {
+            select.columns.iter_mut().for_each(|column| plain_star(column, name));
         }
         for column in &select.columns {
             if let Expression::Aliased(aliased) = column {
@@ -291,7 +330,7 @@ impl<'a> Scope<'a> {
             self.select(select)?;
         }
         let mut scope = self.inner();
-        scope.add_table(&insert.table_name, None)?;
+        scope.add_target(&insert.table_name, None)?;
         insert.update_columns.iter().try_for_each(|column| scope.column(&column.value_lower))?;
         scope.expressions(&mut insert.update_expressions)?;
         scope.expressions(insert.update_where.as_deref_mut())?;
@@ -350,6 +389,15 @@ impl<'a> Scope<'a> {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Makes `*` of `q.*`, for the engine finds no columns by that if `q` is no table of the database.
+fn plain_star(column: &mut Expression, source: &str) {
+    if let Expression::QualifiedStar(star) = column
+        && star.qualifier.eq_ignore_ascii_case(source)
+    {
+        *column = Expression::Star(StarExpression { token: star.token.clone() });
     }
 }
 

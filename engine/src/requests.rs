@@ -289,7 +289,7 @@ impl Engine {
                 for row in row..end {
                     let context = context(&plan, reader).map_err(|failure| failure.with("row", row))?;
                     let rows = executor
-                        .execute_with_cached_plan(&plan.bound(executor.engine(), &context)?, &context)
+                        .execute_with_cached_plan(&plan.bound(executor, &context)?, &context)
                         .map_err(|error| Failure::from(error).with("row", row))?;
                     affected += changed(rows);
                 }

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use lru::LruCache;
 use stoolap::core::NULL_VALUE;
+use stoolap::executor::Executor;
 use stoolap::parser::ast::{
     AlterTableOperation, BooleanLiteral, CastExpression, Expression, FloatLiteral, IntegerLiteral,
     NullLiteral, Parameter, SelectStatement, Statement, StringLiteral,
 };
 use stoolap::parser::{Lexer, Parser, Token, TokenType};
-use stoolap::storage::mvcc::MVCCEngine;
 use stoolap::{CachedPlanRef, ExecutionContext, SmartString, Value};
 
 use crate::errors::Failure;
@@ -153,7 +153,7 @@ impl Plan {
     }
 
     /// What to execute with these parameters.
-    pub fn bound(&self, engine: &MVCCEngine, context: &ExecutionContext) -> Result<CachedPlanRef, Failure> {
+    pub fn bound(&self, executor: &Executor, context: &ExecutionContext) -> Result<CachedPlanRef, Failure> {
         if let Statement::Copy(copy) = &*self.cached.statement {
             files::check_import(&copy.file_path)?;
         }
@@ -173,7 +173,7 @@ impl Plan {
         let mut program = parser.parse_program().map_err(|errors| syntax(errors.to_string()))?;
         let mut statement = program.statements.pop().ok_or_else(|| syntax("the statement is gone"))?;
         if resolved.is_some() {
-            names::resolve(&mut statement, engine)?;
+            names::resolve(&mut statement, executor)?;
         }
         Ok(cached(statement, false, 0))
     }

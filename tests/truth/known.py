@@ -65,16 +65,10 @@ WRONG = (
         [(10, 1), (20, 2), (None, 3)],
     ),
     Wrong(
-        "a derived table in a correlated subquery takes columns of the outer row, if both are of one table",
+        "a derived table that is called like a table further out takes that one's columns for its own",
         TABLES,
-        "SELECT id FROM t WHERE EXISTS (SELECT 1 FROM (SELECT t.id AS z FROM t WHERE t.a > t.id) AS q WHERE z > t.id)",
-        [(1,)],
-    ),
-    Wrong(
-        "a common table takes the place of a table within a view",
-        (*TABLES, "CREATE VIEW w AS SELECT a FROM t WHERE id > 1"),
-        "WITH t AS (SELECT 7 AS a, 5 AS id) SELECT a FROM w",
-        [(20,), (None,)],
+        "SELECT id FROM t AS q WHERE EXISTS (SELECT 1 FROM (SELECT u.id FROM u WHERE u.id = q.id) AS q WHERE q.id > 1)",
+        [(2,)],
     ),
     Wrong(
         "a CASE that is grouped by is not found with the table's name",
