@@ -192,15 +192,13 @@ PRODUCT = (
 
 async def test_a_product_in_a_view(shop: DB) -> None:
     await shop.execute(f"CREATE VIEW sold AS {PRODUCT}")
-    await shop.execute(
-        "CREATE VIEW sold_here AS SELECT o_id, c_id FROM sold, customer WHERE sold.c_name = customer.c_name"
-    )
+    await shop.execute("CREATE VIEW here AS SELECT o_id, id FROM sold, city WHERE sold.name = city.name")
     expected = await shop.query(PRODUCT, into=tuple)
     assert len(expected) == 2_400
     assert sorted(await shop.query("SELECT * FROM sold", into=tuple)) == sorted(expected)
     assert await shop.query_value("SELECT COUNT(*) FROM sold JOIN city ON sold.name = city.name") == 2_400
-    assert await shop.query_value("SELECT COUNT(*) FROM city WHERE name IN (SELECT name FROM sold)") == 7
-    assert await shop.query_value("SELECT COUNT(*) FROM sold_here") == 2_400
+    assert await shop.query_value("SELECT COUNT(*) FROM city WHERE name IN (SELECT name FROM sold)") == 4
+    assert await shop.query_value("SELECT COUNT(*) FROM here") == 2_400
 
 
 async def test_a_view_follows_its_tables(shop: DB) -> None:

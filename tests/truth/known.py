@@ -71,6 +71,12 @@ WRONG = (
         [(2,)],
     ),
     Wrong(
+        "SELECT * has the columns of the right table first, where a condition is on that alone",
+        TABLES,
+        "SELECT * FROM t JOIN u ON t.id = u.id WHERE u.c > 2",
+        [(2, 20, "Y", 2, 5)],
+    ),
+    Wrong(
         "a CASE that is grouped by is not found with the table's name",
         TABLES,
         "SELECT CASE WHEN t.a > 15 THEN 'x' END, COUNT(*) FROM t GROUP BY CASE WHEN a > 15 THEN 'x' END",
