@@ -115,6 +115,13 @@ QUERIES = [
     " AND EXISTS (SELECT 1 FROM t WHERE t.a < t.id + u.c * 2))",
     "SELECT q.id FROM v AS q WHERE EXISTS (SELECT 1 FROM t WHERE t.id = q.id"
     " AND EXISTS (SELECT 1 FROM v AS q WHERE q.c > q.id + t.id))",
+    # Aggregates of one column, and of other rows.
+    "SELECT t.id, (SELECT COUNT(*) FROM u WHERE u.id = t.id AND u.c > 0), (SELECT COUNT(*) FROM u WHERE u.id = t.id"
+    " AND u.c > 3), (SELECT COUNT(*) FROM u WHERE u.id = t.id) FROM t",
+    "SELECT id FROM t WHERE (SELECT MAX(u.c) FROM u WHERE u.id = t.id AND u.c > 0) > 1"
+    " AND (SELECT MAX(u.c) FROM u WHERE u.id = t.id AND u.c > 3) > 0",
+    "SELECT id, (SELECT MAX(u.c) AS id FROM u WHERE u.id = t.id) FROM t",
+    "SELECT id FROM t WHERE a > (SELECT SUM(u.c) AS id FROM u WHERE u.id = t.id)",
     # All columns of what is no table.
     "SELECT q.* FROM (SELECT id, c FROM u) AS q",
     "SELECT 1 AS k, Q.* FROM (SELECT id, c FROM u) AS q ORDER BY q.id LIMIT 2",
