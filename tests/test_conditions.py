@@ -260,3 +260,62 @@ async def test_booleans_are_ordered(db: DB, index: str) -> None:
     ):
         assert await db.query(f"SELECT id FROM t WHERE {condition} ORDER BY id", into=int) == rows, condition
     assert await db.execute("DELETE FROM t WHERE b < TRUE") == 1
+
+
+@pytest.mark.parametrize("operator", ["=", "<>", "<", "<=", ">", ">="])
+async def test_rows_are_compared_as_a_whole(db: DB, judge: sqlite3.Connection, operator: str) -> None:
+    await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT)")
+    await db.execute_many("INSERT INTO t VALUES ($1, $2, $3)", ROWS)
+    conditions = [
+        f"{negated}(({columns}) {operator} ({values}))"
+        for negated in ("", "NOT ")
+        for columns, values in (
+            ("a, b", "10, 'x'"),
+            ("a, b", "20, 'A'"),
+            ("a, id", "10, NULL"),
+            ("a, id", "20, 2"),
+            ("b, a, id", "'Y', 20, 3"),
+            ("id, a", "4, a"),
+        )
+    ]
+    assert await wrong(db, judge, conditions) == []
+    paged = f"SELECT id FROM t WHERE (a, id) {operator} (?, ?) ORDER BY id"
+    assert await db.query(paged, (10, 1), into=int) == [row[0] for row in judge.execute(paged, (10, 1)).fetchall()]
+
+
+async def test_rows_are_equal_also_in_joins(db: DB) -> None:
+    await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER)")
+    await db.execute("INSERT INTO t VALUES (1, 1), (2, 1), (3, NULL)")
+    joined = "SELECT t.id, q.id FROM t JOIN t AS q ON (t.a, t.id) = (q.a, q.id) ORDER BY t.id"
+    assert await db.query(joined, into=tuple) == [(1, 1), (2, 2)]
+    same = "SELECT id FROM t WHERE (a, id) IS NOT DISTINCT FROM (NULL, 3)"
+    assert await db.query(same, into=int) == [3]
+    for refused in ("(a, id) = (1, 2, 3)", "(a, id) = 1", "(a, id) = (SELECT 1, 2)"):
+        with pytest.raises(aiostoolap.NotSupportedError, match="as many values"):
+            await db.query(f"SELECT id FROM t WHERE {refused}")
+
+
+async def test_aggregates_are_compared_with_lists_and_bounds(db: DB) -> None:
+    await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT)")
+    await db.execute("INSERT INTO t VALUES (1, 1, 'x'), (2, 1, 'x'), (3, 5, 'y'), (4, NULL, 'z')")
+    columns = "b, SUM(a) IN (2, 3), SUM(a) NOT IN (2, 3), SUM(a) BETWEEN 2 AND 3, MAX(id) NOT BETWEEN 2 AND 3"
+    rows = [("x", True, False, True, False), ("y", False, True, False, False), ("z", None, None, None, True)]
+    assert sorted(await db.query(f"SELECT {columns} FROM t GROUP BY b", into=tuple)) == rows
+    assert await db.query("SELECT b FROM t GROUP BY b HAVING SUM(a) IN (2, 5) ORDER BY b", into=str) == ["x", "y"]
+    assert await db.query("SELECT b FROM t GROUP BY b HAVING COUNT(*) NOT IN (?, 7) ORDER BY b", (2,), into=str) == [
+        "y",
+        "z",
+    ]
+    with pytest.raises(aiostoolap.NotSupportedError, match="derived table"):
+        await db.query("SELECT MAX(b) LIKE 'x%' FROM t")
+
+
+@pytest.mark.parametrize("call", ["BOOL_AND(a > 0)", "BIT_OR(a)", "ANY_VALUE(a)", "MODE(a)", "NOSUCH(a)"])
+@pytest.mark.parametrize(
+    "statement", ["SELECT {} FROM t", "SELECT {} FROM t GROUP BY b", "SELECT b FROM t WHERE {} > 1"]
+)
+async def test_a_function_that_is_not_there_is_an_error(db: DB, call: str, statement: str) -> None:
+    await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT)")
+    await db.execute("INSERT INTO t VALUES (1, 1, 'x')")
+    with pytest.raises(aiostoolap.ProgrammingError, match=f"no function is named {call.partition('(')[0]}"):
+        await db.query(statement.format(call))

@@ -18,7 +18,7 @@ use stoolap::parser::ast::{
 use stoolap::storage::traits::Engine;
 
 use crate::errors::Failure;
-use crate::joins;
+use crate::{comparisons, joins};
 
 type Outcome<T = ()> = Result<T, Failure>;
 /// The columns of a source, in lower case; None if they are not known.
@@ -367,7 +367,8 @@ impl<'a> Scope<'a> {
         if let Some(subquery) = parts.subquery {
             self.select(subquery)?;
         }
-        self.expressions(parts.operands)
+        self.expressions(parts.operands)?;
+        comparisons::mend(expression)
     }
 
     fn column(&self, name: &str) -> Outcome {
