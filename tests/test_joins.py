@@ -400,3 +400,13 @@ async def test_conditions_with_rows_are_on_the_tables_that_they_name(
         INSERT INTO u VALUES (1, 2, 1), (2, 0, 2)
     """)
     assert sorted(await db.query(f"SELECT t.id, u.id FROM t, u WHERE {condition}", into=tuple)) == expected
+
+
+async def test_a_limit_counts_what_is_distinct(db: DB) -> None:
+    await db.execute("CREATE TABLE s (a INTEGER)")
+    await db.execute("INSERT INTO s VALUES (1), (2), (3)")
+    for join in ("CROSS JOIN s AS u", "JOIN s AS u ON u.a > 0", "LEFT JOIN s AS u ON u.a < 9"):
+        assert len(await db.query(f"SELECT DISTINCT s.a FROM s {join} LIMIT 2")) == 2
+        assert len(await db.query(f"SELECT DISTINCT s.a FROM s {join} LIMIT 2 OFFSET 1")) == 2
+        assert len(await db.query(f"SELECT COUNT(*) OVER () AS n FROM s {join} LIMIT 2")) == 2
+        assert await db.query(f"SELECT COUNT(*) OVER () AS n FROM s {join} LIMIT 1", into=int) == [9]
