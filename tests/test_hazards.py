@@ -411,6 +411,19 @@ async def test_an_upsert_looks_at_foreign_keys(db: DB, action: str) -> None:
     assert await db.execute("INSERT INTO c VALUES (7, 'y') ON CONFLICT (id) DO UPDATE SET code = 'y'") == 1
 
 
+async def test_a_cascade_does_not_follow_itself(db: DB) -> None:
+    await db.execute("CREATE TABLE p (id INTEGER PRIMARY KEY, n INTEGER UNIQUE)")
+    await db.execute("CREATE TABLE c (id INTEGER PRIMARY KEY, n INTEGER REFERENCES p(n) ON UPDATE CASCADE)")
+    await db.execute("INSERT INTO p VALUES (1, 1), (2, 2), (3, 3)")
+    await db.execute("INSERT INTO c VALUES (1, 1), (2, 2), (3, 3)")
+    for refused in ("UPDATE p SET n = n + 1", "UPDATE p SET n = 4 - n"):
+        with pytest.raises(aiostoolap.NotSupportedError):
+            await db.execute(refused)
+    assert await db.query("SELECT id, n FROM c ORDER BY id", into=tuple) == [(1, 1), (2, 2), (3, 3)]
+    assert await db.execute("UPDATE p SET n = n + 10") == 3
+    assert await db.query("SELECT id, n FROM c ORDER BY id", into=tuple) == [(1, 11), (2, 12), (3, 13)]
+
+
 async def test_a_foreign_key_holds_through_cascades(db: DB) -> None:
     await db.execute("CREATE TABLE a (id INTEGER PRIMARY KEY)")
     await db.execute("CREATE TABLE b (id INTEGER PRIMARY KEY, a INTEGER REFERENCES a(id) ON DELETE CASCADE)")

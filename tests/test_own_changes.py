@@ -306,3 +306,27 @@ async def test_unique_values_in_volumes(folder: Path, script: str, refused: bool
         assert len(keys) == len(set(keys))
         await db.checkpoint()
         assert sorted(await db.query("SELECT k FROM n WHERE k IS NOT NULL", into=int)) == sorted(keys)
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
+async def test_an_analysed_table_hides_nothing(folder: Path, sealed: bool) -> None:
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute_script("CREATE TABLE p (id INTEGER PRIMARY KEY, a INTEGER); CREATE INDEX p_a ON p(a)")
+        await db.execute("INSERT INTO p VALUES (10, 10), (11, 11)")
+        if sealed:
+            await db.checkpoint()
+        await db.execute("ANALYZE p")
+        async with db.transaction() as tx:
+            await tx.execute("INSERT INTO p VALUES (7, 12)")
+            for condition in ("a = 12", "a > 11", "id = 7", "id < 8", "a >= 12 AND id > 0"):
+                assert await tx.query(f"SELECT id FROM p WHERE {condition}", into=int) == [7], condition
+            assert await tx.execute("INSERT INTO p SELECT id + 1, a FROM p WHERE a = 12") == 1
+            await tx.execute("UPDATE p SET a = 99 WHERE id = 10")
+            assert await tx.query("SELECT id FROM p WHERE a = 99", into=int) == [10]
+        assert await db.query("SELECT id, a FROM p ORDER BY id", into=tuple) == [(7, 12), (8, 12), (10, 99), (11, 11)]
+        async with db.transaction("snapshot") as tx:
+            await tx.query("SELECT 1 FROM p")
+            await db.execute("UPDATE p SET a = a + 1000")
+            await db.execute("ANALYZE p")
+            assert await tx.query("SELECT id FROM p WHERE a = 99", into=int) == [10]
+            assert await tx.query("SELECT id FROM p WHERE a < 13 ORDER BY id", into=int) == [7, 8, 11]
