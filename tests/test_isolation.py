@@ -348,3 +348,23 @@ async def test_a_row_of_ones_own_is_not_that_of_another_with_its_key(
             with pytest.raises((TransactionConflictError, aiostoolap.UniqueViolationError)):
                 await tx.commit()
         assert await db.query("SELECT * FROM t", into=tuple) == [(4, 4)]
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
+async def test_a_transaction_does_not_write_to_a_table_that_was_made_anew(folder: Path, sealed: bool) -> None:
+    """What it committed would be in the table that it has read, which is gone."""
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER)")
+        await db.execute("INSERT INTO t VALUES (1, 0), (2, 7)")
+        if sealed:
+            await db.checkpoint()
+        tx, fresh = await db.begin(), await db.begin()
+        await tx.query("SELECT * FROM t")
+        await db.execute("DROP TABLE t")
+        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value TEXT)")
+        with pytest.raises(TransactionConflictError, match="altered"):
+            await tx.execute("INSERT INTO t VALUES (2, 'q')")
+        await tx.rollback()
+        await fresh.execute("INSERT INTO t VALUES (2, 'q')")
+        await fresh.commit()
+        assert await db.query("SELECT * FROM t", into=tuple) == [(2, "q")]

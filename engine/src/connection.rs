@@ -31,6 +31,8 @@ struct Open {
     /// It has written something: counted by the database.
     wrote: Option<Rc<()>>,
     had: Vec<Had>,
+    /// How many alterations there had been when it began to read or write; None before.
+    alterations: Option<u64>,
 }
 
 enum State {
@@ -215,7 +217,7 @@ impl Connection {
         database.settle()?;
         database.forget_results(&executor);
         database.owe();
-        database.redefine();
+        database.redefine(plan.kind == Kind::Alteration);
         let run = || executor.execute_with_cached_plan(&bound, context).map_err(Failure::from);
         let outcome = match plan.is_built_aside() {
             true => guard::interruptible(run),
@@ -348,19 +350,25 @@ impl Open {
         };
         let snapshot = level == Some(IsolationLevel::SnapshotIsolation);
         let sees = snapshot.then(|| database.commits.borrow().count());
-        Ok(Self { transaction, sees, wrote: None, had: Vec::new() })
+        Ok(Self { transaction, sees, wrote: None, had: Vec::new(), alterations: None })
     }
 
     /// Runs `call` in this transaction, and gives it back; None if a panic took it.
     fn run<T>(
-        self,
+        mut self,
         database: &Database,
         executor: &Executor,
         effects: &[Effect],
         writes: bool,
         call: impl FnOnce(&Executor) -> Outcome<T>,
     ) -> (Option<Self>, Outcome<T>) {
-        let Self { transaction, sees, mut wrote, mut had } = self;
+        let now = database.alterations();
+        if *self.alterations.get_or_insert(now) != now && writes {
+            // It might write to a table that is not there any more, and what it commits would be gone.
+            let message = "a table was altered since the transaction began; run it again";
+            return (Some(self), Err(Failure::new("write_conflict", message)));
+        }
+        let Self { transaction, sees, mut wrote, mut had, alterations } = self;
         let seen = sees.unwrap_or_else(|| database.commits.borrow().count());
         for effect in effects {
             if !had.iter().any(|(known, _)| known == effect) {
@@ -380,7 +388,7 @@ impl Open {
             }
             outcome => (executor.take_transaction(), outcome.map_err(Failure::from).flatten()),
         };
-        (transaction.map(|transaction| Self { transaction, sees, wrote, had }), outcome)
+        (transaction.map(|transaction| Self { transaction, sees, wrote, had, alterations }), outcome)
     }
 
     /// Ends it; what is begun here is not stopped.

@@ -49,6 +49,8 @@ pub struct Database {
     poisoned: Cell<bool>,
     /// How many definitions there were; the engine's own count leaves out those of views.
     definitions: Cell<u64>,
+    /// How many of them changed a table.
+    alterations: Cell<u64>,
     patience: RefCell<Patience>,
 }
 
@@ -90,6 +92,7 @@ impl Database {
             log_failed: Cell::default(),
             poisoned: Cell::default(),
             definitions: Cell::default(),
+            alterations: Cell::default(),
             patience: RefCell::default(),
         }
     }
@@ -131,8 +134,13 @@ impl Database {
     }
 
     /// What was checked before a definition is to be checked again.
-    pub fn redefine(&self) {
+    pub fn redefine(&self, alters: bool) {
         self.definitions.set(self.definitions.get() + 1);
+        self.alterations.set(self.alterations.get() + u64::from(alters));
+    }
+
+    pub fn alterations(&self) -> u64 {
+        self.alterations.get()
     }
 
     /// Whether an open transaction has written something.
