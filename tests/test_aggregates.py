@@ -354,3 +354,38 @@ async def test_values_of_all_types_are_counted(db: DB) -> None:
     await db.execute("INSERT INTO t VALUES (1, '2024-01-01', '[1]'), (2, '2024-01-02', '[1]'), (3, '2024-01-01', NULL)")
     assert await db.query("SELECT COUNT(DISTINCT d) FROM t", into=int) == [2]
     assert await db.query("SELECT COUNT(DISTINCT j), COUNT(DISTINCT d) FROM t", into=tuple) == [(1, 2)]
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
+async def test_a_filter_is_kept_also_by_an_index(folder: Path, sealed: bool) -> None:
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute_script("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER); CREATE INDEX t_a ON t(a)")
+        await db.execute("INSERT INTO t VALUES (1, 1), (2, 2), (3, NULL), (4, 2), (5, 1)")
+        if sealed:
+            await db.checkpoint()
+        for aggregate, value in (
+            ("MAX(id) FILTER (WHERE id < 3)", 2),
+            ("MIN(a) FILTER (WHERE id = 2)", 2),
+            ("COUNT(DISTINCT a) FILTER (WHERE id > 4)", 1),
+            ("COUNT(DISTINCT a) FILTER (WHERE id > 9)", 0),
+        ):
+            assert await db.query(f"SELECT {aggregate} FROM t", into=int) == [value], aggregate
+            assert await db.query(f"SELECT {aggregate} AS n FROM t", into=int) == [value], aggregate
+
+
+@pytest.mark.parametrize(
+    ("series", "condition", "values"),
+    [
+        ("1, 2", "3 < value", []),
+        ("-1, 5", "value > 5", []),
+        ("9, 9", "value <= 2", []),
+        ("1, 2", "value = 7", []),
+        ("1, 9", "value > 7", [8, 9]),
+        ("9, 1", "value > 7", [8, 9]),
+        ("9, 1, -1", "value < 2", [1]),
+        ("1, 9, 4", "value > 4", [5, 9]),
+    ],
+)
+async def test_a_condition_on_a_series_adds_nothing(db: DB, series: str, condition: str, values: list[int]) -> None:
+    sql = f"SELECT value FROM generate_series({series}) WHERE {condition}"
+    assert sorted(await db.query(sql, into=int)) == values

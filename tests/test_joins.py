@@ -410,3 +410,38 @@ async def test_a_limit_counts_what_is_distinct(db: DB) -> None:
         assert len(await db.query(f"SELECT DISTINCT s.a FROM s {join} LIMIT 2 OFFSET 1")) == 2
         assert len(await db.query(f"SELECT COUNT(*) OVER () AS n FROM s {join} LIMIT 2")) == 2
         assert await db.query(f"SELECT COUNT(*) OVER () AS n FROM s {join} LIMIT 1", into=int) == [9]
+
+
+@pytest.mark.parametrize("join", ["JOIN", "LEFT JOIN"])
+async def test_a_derived_table_has_the_columns_that_it_selects(db: DB, join: str) -> None:
+    await db.execute_script("""
+        CREATE TABLE s (id INTEGER PRIMARY KEY, k INTEGER, b TEXT);
+        INSERT INTO s VALUES (1, 1, 'x'), (2, 3, 'y'), (3, 2, 'z');
+        CREATE TABLE u (id INTEGER PRIMARY KEY, a INTEGER);
+        INSERT INTO u VALUES (1, 10), (2, 20), (3, NULL);
+        CREATE INDEX u_a ON u(a)
+    """)
+    inner = join == "JOIN"
+    for derived, condition, rows in (
+        ("(SELECT id, a + 1 AS a FROM u)", "q.id = s.k", [("x", 11), ("y", None), ("z", 21)]),
+        (
+            "(SELECT id + 1 AS id, a FROM u)",
+            "q.id = s.k",
+            [("y", 20), ("z", 10)] if inner else [("x", None), ("y", 20), ("z", 10)],
+        ),
+        ("(SELECT a AS id, id AS a FROM u)", "q.id = s.k", [] if inner else [("x", None), ("y", None), ("z", None)]),
+        ("(SELECT id, COALESCE(a, 0) AS a FROM u)", "q.id = s.k", [("x", 10), ("y", 0), ("z", 20)]),
+        (
+            "(SELECT MAX(id) AS id, 7 AS a FROM s)",
+            "q.id = s.id",
+            [("z", 7)] if inner else [("x", None), ("y", None), ("z", 7)],
+        ),
+        ("(SELECT * FROM u)", "q.id = s.k", [("x", 10), ("y", None), ("z", 20)]),
+        ("(SELECT id, a FROM u)", "q.id = s.k", [("x", 10), ("y", None), ("z", 20)]),
+    ):
+        found = await db.query(f"SELECT s.b, q.a FROM s {join} {derived} AS q ON {condition} ORDER BY s.b", into=tuple)
+        assert found == rows, derived
+        common = f"WITH q AS {derived} SELECT s.b, q.a FROM s {join} q ON {condition} ORDER BY s.b"
+        assert await db.query(common, into=tuple) == rows, derived
+    star = f"SELECT q.*, s.b FROM s {join} (SELECT a, id FROM u) AS q ON q.id = s.k ORDER BY s.b"
+    assert await db.query(star, into=tuple) == [(10, 1, "x"), (None, 3, "y"), (20, 2, "z")]

@@ -221,3 +221,18 @@ async def test_a_column_of_the_query_around_is_refused_in_on(filled: DB, join: s
     sql = f"SELECT id FROM t WHERE EXISTS (SELECT 1 FROM u {join} t AS p ON t.a = p.a AND u.id = p.id)"
     with pytest.raises(aiostoolap.NotSupportedError, match=r"t\.a is a column of the query around"):
         await filled.query(sql)
+
+
+@pytest.mark.parametrize("index", ["", "CREATE INDEX s_a ON s(a)", "CREATE INDEX s_a ON s(a, id)"])
+async def test_duplicates_are_found_beside_their_own_table(db: DB, index: str) -> None:
+    await db.execute_script(f"CREATE TABLE s (id INTEGER PRIMARY KEY, a INTEGER, up INTEGER); {index}")
+    await db.execute("INSERT INTO s VALUES (1, 1, 2), (2, 2, 4), (3, NULL, 5), (4, 2, 4), (5, 1, NULL)")
+    for condition, rows in (
+        ("EXISTS (SELECT 1 FROM s AS y WHERE y.a = s.a AND y.id <> s.id)", [1, 2, 4, 5]),
+        ("NOT EXISTS (SELECT 1 FROM s AS y WHERE y.a = s.a AND y.id > s.id)", [3, 4, 5]),
+        ("EXISTS (SELECT 1 FROM s AS y WHERE y.id = s.up AND y.a <> s.a)", [1]),
+        ("EXISTS (SELECT 1 FROM s AS y WHERE y.a = s.a AND y.id > 3 AND s.id < 3)", [1, 2]),
+    ):
+        assert await db.query(f"SELECT id FROM s WHERE {condition} ORDER BY id", into=int) == rows, condition
+    assert await db.execute("DELETE FROM s WHERE EXISTS (SELECT 1 FROM s AS y WHERE y.a = s.a AND y.id < s.id)") == 2
+    assert await db.query("SELECT id FROM s ORDER BY id", into=int) == [1, 2, 3]
