@@ -42,6 +42,16 @@ CONDITIONS = [
     "b IN ('x', 'q')",
     "a BETWEEN 8 AND 15",
     "a BETWEEN 8 AND NULL",
+    "a BETWEEN 8 AND NULL + 1",
+    "a NOT BETWEEN (NULL + 1) AND 15",
+    "a NOT BETWEEN 15 AND -NULL",
+    "id NOT BETWEEN 2 AND ABS(NULL)",
+    "b NOT BETWEEN UPPER(NULL) AND 'y'",
+    "(a BETWEEN (NULL + 1) AND 15) IS NULL",
+    "a > NULL + 1 OR id = 1",
+    "a NOT IN (10, NULL + 1)",
+    "CASE WHEN a IN (10, NULL + 1) THEN id ELSE 3 END = 3",
+    "b NOT LIKE ('x' || NULL)",
     "a NOT BETWEEN 8 AND 15",
     "a IS NULL",
     "a + 1 = 11",
@@ -131,6 +141,37 @@ async def test_a_delete_keeps_what_is_unknown(db: DB) -> None:
     assert await db.execute("UPDATE t SET a = 0 WHERE UPPER(b) <> 'X'") == 2
     assert await db.execute("DELETE FROM t WHERE id > 0 AND NOT (b LIKE 'x%')") == 2
     assert await db.query("SELECT id FROM t ORDER BY id", into=int) == [1, 4, 5]
+
+
+@pytest.mark.parametrize(
+    ("condition", "rows"),
+    [
+        ("flag BETWEEN FALSE AND TRUE", [1, 2]),
+        ("flag BETWEEN TRUE AND TRUE", [1]),
+        ("flag NOT BETWEEN FALSE AND FALSE", [1]),
+        ("flag NOT BETWEEN FALSE AND TRUE", []),
+        ("NOT (flag BETWEEN NULL AND FALSE)", [1]),
+        ("flag > FALSE", [1]),
+        ("flag <= FALSE", [2]),
+        ("TRUE > flag", [2]),
+        ("NOT (flag >= TRUE)", [2]),
+        ("flag < NULL OR flag > FALSE", [1]),
+        ("j = '1'", [1]),
+        ("j <> '1'", [2]),
+        ("NOT (j = '1')", [2]),
+        ("j > '1'", [2]),
+        ("e = '[1.0, 2.0]'", [1]),
+        ("NOT (e = '[1.0, 2.0]')", [2]),
+        ("j NOT BETWEEN '1' AND '1'", [2]),
+        ("j BETWEEN '1' AND '2'", [1, 2]),
+    ],
+)
+async def test_conditions_on_other_types(db: DB, condition: str, rows: list[int]) -> None:
+    await db.execute("CREATE TABLE f (id INTEGER PRIMARY KEY, flag BOOLEAN, j JSON, e VECTOR(2))")
+    await db.execute("INSERT INTO f VALUES (1, TRUE, '1', '[1, 2]'), (2, FALSE, '2', '[3, 4]'), (3, NULL, NULL, NULL)")
+    assert await db.query(f"SELECT id FROM f WHERE {condition} ORDER BY id", into=int) == rows
+    assert await db.execute(f"UPDATE f SET flag = flag WHERE {condition}") == len(rows)
+    assert await db.execute(f"DELETE FROM f WHERE {condition}") == len(rows)
 
 
 async def test_a_list_of_rows_that_is_too_long_is_an_error(db: DB) -> None:
