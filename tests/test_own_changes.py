@@ -209,6 +209,22 @@ UNIQUE = [
 
 
 @pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
+async def test_targets_of_conflicts_have_no_case(folder: Path, sealed: bool) -> None:
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute("CREATE TABLE n (id INTEGER PRIMARY KEY, K INTEGER UNIQUE, Name TEXT, v INTEGER)")
+        await db.execute("CREATE UNIQUE INDEX both ON n (Name, V)")
+        await db.execute("INSERT INTO n VALUES (1, 1, 'a', 1)")
+        if sealed:
+            await db.checkpoint()
+        assert await db.execute("INSERT INTO n VALUES (2, 1, 'b', 2) ON CONFLICT (k) DO NOTHING") == 0
+        assert await db.execute("INSERT INTO n VALUES (2, 1, 'b', 2) ON CONFLICT (K) DO UPDATE SET v = EXCLUDED.v") == 1
+        assert await db.execute("INSERT INTO n VALUES (2, 2, 'a', 2) ON CONFLICT (name, V) DO UPDATE SET v = 3") == 1
+        with pytest.raises(aiostoolap.UniqueViolationError):
+            await db.execute("INSERT INTO n VALUES (2, 1, 'b', 2) ON CONFLICT (name, v) DO NOTHING")
+        assert await db.query("SELECT * FROM n", into=tuple) == [(1, 1, "a", 3)]
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
 @pytest.mark.parametrize(("script", "refused"), UNIQUE)
 async def test_unique_values_of_one_transaction(folder: Path, script: str, refused: int, sealed: bool) -> None:
     judge = sqlite3.connect(":memory:", isolation_level=None)
