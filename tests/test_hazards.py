@@ -801,6 +801,9 @@ async def test_a_subquery_in_values_is_refused(db: DB) -> None:
     await fill(db)
     with pytest.raises(aiostoolap.NotSupportedError, match="INSERT INTO"):
         await db.execute("INSERT INTO c VALUES (9, 1 + (SELECT MAX(y) FROM c), 'q')")
+    for explain in ("EXPLAIN", "EXPLAIN ANALYZE"):
+        with pytest.raises(aiostoolap.NotSupportedError, match="INSERT INTO"):
+            await db.query(f"{explain} INSERT INTO c VALUES (9, 1 + (SELECT MAX(y) FROM c), 'q')")
     await db.execute("INSERT INTO c SELECT 9, 1 + MAX(y), 'q' FROM c")
     assert await db.query_value("SELECT y FROM c WHERE id = 9") == 11
 

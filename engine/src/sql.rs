@@ -10,8 +10,8 @@ use lru::LruCache;
 use stoolap::core::NULL_VALUE;
 use stoolap::executor::Executor;
 use stoolap::parser::ast::{
-    AlterTableOperation, BooleanLiteral, CastExpression, Expression, FloatLiteral, IntegerLiteral,
-    NullLiteral, Parameter, SelectStatement, Statement, StringLiteral,
+    AlterTableOperation, BooleanLiteral, CastExpression, Expression, FloatLiteral, InsertStatement,
+    IntegerLiteral, NullLiteral, Parameter, SelectStatement, Statement, StringLiteral,
 };
 use stoolap::parser::{Lexer, Parser, Token, TokenType};
 use stoolap::{CachedPlanRef, ExecutionContext, SmartString, Value};
@@ -287,10 +287,10 @@ pub fn plan(sql: &str) -> Result<Plan, Failure> {
     let kind = kind(&statement)?;
     match &mut statement {
         Statement::Select(select) => tell_apart(select),
-        Statement::Insert(insert) => {
-            if insert.values.iter_mut().flatten().any(names::has_subquery) {
-                let message = "the engine takes a subquery in VALUES for NULL; write INSERT INTO ... SELECT";
-                return Err(Failure::new("not_supported", message));
+        Statement::Insert(insert) => refuse_subqueries(insert)?,
+        Statement::Explain(explain) => {
+            if let Statement::Insert(insert) = &mut *explain.statement {
+                refuse_subqueries(insert)?;
             }
         }
         Statement::Copy(copy) => copy.file_path = files::import_path(&copy.file_path)?,
@@ -371,6 +371,16 @@ fn closing(text: &str, start: usize) -> Option<usize> {
 fn refuse_nul(sql: &str) -> Result<(), Failure> {
     match sql.contains('\0') {
         true => Err(syntax("the SQL contains a NUL character; pass such text as a parameter")),
+        false => Ok(()),
+    }
+}
+
+fn refuse_subqueries(insert: &mut InsertStatement) -> Result<(), Failure> {
+    match insert.values.iter_mut().flatten().any(names::has_subquery) {
+        true => {
+            let message = "the engine takes a subquery in VALUES for NULL; write INSERT INTO ... SELECT";
+            Err(Failure::new("not_supported", message))
+        }
         false => Ok(()),
     }
 }
