@@ -35,6 +35,9 @@ APART = [
 ]
 
 
+BY_CASE = [("x", 2), (None, 2)]
+
+
 @pytest.fixture
 async def filled(db: DB) -> DB:
     await db.execute_script(SETUP)
@@ -80,6 +83,13 @@ async def test_aggregates_are_told_apart_in_all_clauses(filled: DB) -> None:
             "SELECT c, COUNT(*) FROM t GROUP BY c ORDER BY COUNT(*) FILTER (WHERE id > 2), c",
             [(True, 2), (False, 1), (None, 1)],
         ),
+        ("SELECT t.a + 1 FROM t GROUP BY a + 1 ORDER BY a + 1 DESC", [(None,), (21,), (11,)]),
+        ("SELECT a + 1 AS n FROM t GROUP BY t.a + 1 ORDER BY t.a + 1 DESC, n LIMIT 2", [(None,), (21,)]),
+        ("SELECT UPPER(t.b) FROM t GROUP BY UPPER(b) ORDER BY UPPER(b)", [("X",), ("Y",), ("Z",)]),
+        ("SELECT s.a + 1 FROM (SELECT a FROM t) AS s GROUP BY a + 1 ORDER BY a + 1", [(11,), (21,), (None,)]),
+        ("SELECT COUNT(*), MIN(id) FROM t GROUP BY a + 1 ORDER BY a + 1 DESC", [(1, 4), (2, 2), (1, 1)]),
+        ("SELECT MIN(id) AS m FROM t GROUP BY UPPER(b) ORDER BY UPPER(t.b) DESC LIMIT 2", [(4,), (2,)]),
+        ("SELECT COUNT(*) FROM t GROUP BY UPPER(b) ORDER BY CASE WHEN COUNT(*) > 1 THEN 1 END", [(2,), (1,), (1,)]),
         ("SELECT id, ABS(id - 5) AS x FROM t ORDER BY ABS(id * 2)", [(1, 4), (2, 3), (3, 2), (4, 1)]),
         (
             "SELECT id, ROUND(id / 4.0, 0) AS x FROM t ORDER BY ROUND(id / 4.0, 2) DESC",
@@ -201,6 +211,31 @@ async def test_names_of_results_come_before_columns(filled: DB, sql: str, rows: 
         ("SELECT t.a + 1, COUNT(*) FROM t GROUP BY a + 1", [(11, 1), (21, 2), (None, 1)]),
         ("SELECT UPPER(s.b), COUNT(*) FROM t AS s GROUP BY UPPER(b)", [("X", 1), ("Y", 2), ("Z", 1)]),
         ("SELECT UPPER(b) || '!', COUNT(*) FROM t GROUP BY UPPER(t.b)", [("X!", 1), ("Y!", 2), ("Z!", 1)]),
+        ("SELECT CASE WHEN t.a > 15 THEN 'x' END, COUNT(*) FROM t GROUP BY CASE WHEN a > 15 THEN 'x' END", BY_CASE),
+        ("SELECT CASE WHEN a > 15 THEN 'x' END, COUNT(*) FROM t GROUP BY CASE WHEN t.a > 15 THEN 'x' END", BY_CASE),
+        (
+            "SELECT CASE WHEN s.a > 15 THEN 'x' END AS c, COUNT(*) FROM t AS s GROUP BY CASE WHEN a > 15 THEN 'x' END",
+            BY_CASE,
+        ),
+        (
+            "SELECT CASE WHEN s.a > 15 THEN 'x' END AS c, COUNT(*) FROM (SELECT a FROM t) AS s "
+            "GROUP BY CASE WHEN a > 15 THEN 'x' END",
+            BY_CASE,
+        ),
+        (
+            "SELECT CAST(t.a AS TEXT) || '!', COUNT(*) FROM t GROUP BY CAST(a AS TEXT)",
+            [("10!", 1), ("20!", 2), (None, 1)],
+        ),
+        ("SELECT t.a IN (10), COUNT(*) FROM t GROUP BY a IN (10)", [(False, 2), (None, 1), (True, 1)]),
+        (
+            "SELECT t.a BETWEEN 1 AND 15, SUM(1) FROM t GROUP BY a BETWEEN 1 AND 15",
+            [(False, 2), (None, 1), (True, 1)],
+        ),
+        ("SELECT t.b LIKE 'x%', COUNT(*) FROM t GROUP BY b LIKE 'x%'", [(False, 3), (True, 1)]),
+        ("SELECT t.a IS NULL, COUNT(*) FROM t GROUP BY a IS NULL", [(False, 3), (True, 1)]),
+        ("SELECT t.a + id, COUNT(*) FROM t GROUP BY a + id", [(11, 1), (22, 1), (23, 1), (None, 1)]),
+        ("SELECT COUNT(*) FROM t GROUP BY a + 1 HAVING t.a + 1 > 0", [(1,), (2,)]),
+        ("SELECT COUNT(*) FROM t GROUP BY t.a + 1 HAVING a + 1 > 11", [(2,)]),
         (
             "SELECT CASE WHEN a % 3 = 1 THEN 'one' ELSE 'other' END, SUM(id) FROM t GROUP BY a % 3",
             [("one", 1), ("other", 4), ("other", 5)],
@@ -210,6 +245,11 @@ async def test_names_of_results_come_before_columns(filled: DB, sql: str, rows: 
 )
 async def test_calculations_with_what_is_grouped_by(filled: DB, sql: str, rows: list[Any]) -> None:
     assert sorted(await filled.query(sql, into=tuple), key=repr) == rows
+
+
+async def test_what_no_group_has_is_an_error(filled: DB) -> None:
+    with pytest.raises(aiostoolap.Error, match="'id' not found"):
+        await filled.query("SELECT id + 1 FROM t GROUP BY a")
 
 
 @pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])

@@ -13,6 +13,7 @@ mod connection;
 mod database;
 mod errors;
 mod files;
+mod groups;
 mod guard;
 mod joins;
 mod names;

@@ -18,7 +18,7 @@ use stoolap::parser::ast::{
 use stoolap::storage::traits::Engine;
 
 use crate::errors::Failure;
-use crate::{comparisons, joins};
+use crate::{comparisons, groups, joins};
 
 type Outcome<T = ()> = Result<T, Failure>;
 /// The columns of a source, in lower case; None if they are not known.
@@ -270,6 +270,7 @@ impl<'a> Scope<'a> {
             scope.expressions(select.order_by.iter_mut().map(|order| &mut order.expression))?;
         }
         joins::join(select, &scope);
+        groups::align(select, &scope);
         let columns = scope.results(select);
         // What is added sees the common tables, but not the sources.
         scope.sources.clear();

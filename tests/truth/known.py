@@ -76,12 +76,6 @@ WRONG = (
         [(2, 20, "Y", 2, 5)],
     ),
     Wrong(
-        "a CASE that is grouped by is not found with the table's name",
-        TABLES,
-        "SELECT CASE WHEN t.a > 15 THEN 'x' END, COUNT(*) FROM t GROUP BY CASE WHEN a > 15 THEN 'x' END",
-        [("x", 1), (None, 2)],
-    ),
-    Wrong(
         "a duplicate that an UPDATE makes or leaves within a transaction is found by its commit",
         (
             "CREATE TABLE n (id INTEGER PRIMARY KEY, a INTEGER UNIQUE)",

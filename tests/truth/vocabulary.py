@@ -46,11 +46,11 @@ _MORE = {
     "d": """COALESCE({d}, {d}); DATE_TRUNC('day', {d}); {d} + INTERVAL '1 day'; {d} - INTERVAL '90 minutes';
         TIME_TRUNC('1h', {d}); CASE WHEN {b} THEN {d} END; CAST({t} AS TIMESTAMP)""",
     "j": "COALESCE({j}, {j}); CASE WHEN {b} THEN {j} END",
-    "i aggregate": "SUM(DISTINCT {i}); COUNT({d}); COUNT(*) FILTER (WHERE {b}); BIT_AND({i})",
+    "i aggregate": "SUM(DISTINCT {i}); COUNT({d}); COUNT(*) FILTER (WHERE {b}); MAX({i})",
     "f aggregate": "AVG({f}); STDDEV({f}); MEDIAN({i}); VAR_POP({f})",
     "t aggregate": "STRING_AGG({t}, ',' ORDER BY {t}); GROUP_CONCAT({t} ORDER BY {t})",
     "d aggregate": "MIN({d}); MAX({d})",
-    "b aggregate": "BOOL_AND({b}); BOOL_OR({b})",
+    "b aggregate": "MIN({b}); MAX({b})",
     "j aggregate": "MIN('x')",
     "window": """RANK() OVER ({p} ORDER BY {i}); DENSE_RANK() OVER ({p} ORDER BY {t}); MIN({i}) OVER ({p} ORDER BY {i});
         AVG({i}) OVER ({p} ORDER BY {i}); COUNT({t}) OVER ({p} ORDER BY {k} ROWS UNBOUNDED PRECEDING)""",
