@@ -89,6 +89,8 @@ async def test_aggregates_are_told_apart_in_all_clauses(filled: DB) -> None:
         ("SELECT s.a + 1 FROM (SELECT a FROM t) AS s GROUP BY a + 1 ORDER BY a + 1", [(11,), (21,), (None,)]),
         ("SELECT COUNT(*), MIN(id) FROM t GROUP BY a + 1 ORDER BY a + 1 DESC", [(1, 4), (2, 2), (1, 1)]),
         ("SELECT MIN(id) AS m FROM t GROUP BY UPPER(b) ORDER BY UPPER(t.b) DESC LIMIT 2", [(4,), (2,)]),
+        ("SELECT MIN(id) AS m FROM t GROUP BY b ORDER BY UPPER(t.b) DESC, b LIMIT 2", [(4,), (2,)]),
+        ("SELECT COUNT(*), MIN(id) FROM t GROUP BY t.a ORDER BY a * -1", [(2, 2), (1, 1), (1, 4)]),
         ("SELECT COUNT(*) FROM t GROUP BY UPPER(b) ORDER BY CASE WHEN COUNT(*) > 1 THEN 1 END", [(2,), (1,), (1,)]),
         ("SELECT id, ABS(id - 5) AS x FROM t ORDER BY ABS(id * 2)", [(1, 4), (2, 3), (3, 2), (4, 1)]),
         (
