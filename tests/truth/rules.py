@@ -404,15 +404,6 @@ BETTER = (
         ),
     ),
     Rule(
-        "checked at once",
-        "what cannot be computed is an error also where WHERE holds for no row",
-        lambda step, ours, native: (
-            ours.code == "function_not_found"
-            and not (native.code or native.rows or native.affected)
-            and "Function not found: BIT_AND" in ours.message
-        ),
-    ),
-    Rule(
         "repeated values",
         "patch 47: IN with a value twice finds its row once",
         lambda step, ours, native: (
