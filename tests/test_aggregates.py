@@ -431,3 +431,26 @@ async def test_a_filter_is_kept_also_by_an_index(folder: Path, sealed: bool) -> 
 async def test_a_condition_on_a_series_adds_nothing(db: DB, series: str, condition: str, values: list[int]) -> None:
     sql = f"SELECT value FROM generate_series({series}) WHERE {condition}"
     assert sorted(await db.query(sql, into=int)) == values
+@pytest.mark.parametrize("index", ["", "CREATE INDEX by_a ON t (a)"], ids=["plain", "indexed"])
+@pytest.mark.parametrize("kind", ["INTEGER", "TEXT"])
+async def test_null_among_the_distinct_values_of_volumes(folder: Path, kind: str, index: str) -> None:
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute(f"CREATE TABLE t (id INTEGER PRIMARY KEY, a {kind})")
+        if index:
+            await db.execute(index)
+        await db.execute("INSERT INTO t VALUES (1, '1'), (2, NULL), (3, '3'), (4, '1')")
+        await db.checkpoint()
+
+        async def distinct(column: str) -> list[str]:
+            return sorted(str(value) for (value,) in await db.query(f"SELECT DISTINCT {column} FROM t"))
+
+        assert await distinct("a") == ["1", "3", "None"]
+        await db.execute("ALTER TABLE t ADD COLUMN b INTEGER")
+        assert await distinct("b") == ["None"]
+        await db.execute("INSERT INTO t VALUES (5, '5', 5)")
+        assert await distinct("a") == ["1", "3", "5", "None"]
+        assert await distinct("b") == ["5", "None"]
+        await db.execute("DELETE FROM t WHERE id = 2")
+        assert await distinct("a") == ["1", "3", "5"]
+        await db.checkpoint()
+        assert await distinct("a") == ["1", "3", "5"]
