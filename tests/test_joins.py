@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import random
+import sqlite3
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -318,6 +322,27 @@ async def test_a_change_looks_through_what_a_subquery_has_found_once(db: DB, cha
     )
 
 
+async def test_a_change_to_what_a_subquery_finds_looks_at_its_rows_alone(db: DB) -> None:
+    await db.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b INTEGER)")
+    await db.execute_many("INSERT INTO t VALUES ($1, $2)", [(n, n * 2) for n in range(10_000)])
+    await db.execute("CREATE TABLE u (c INTEGER, d INTEGER)")
+    await db.execute_many("INSERT INTO u VALUES ($1, 0)", [(n,) for n in range(5_000, 15_000)])
+    change = "UPDATE u SET d = (SELECT b FROM t WHERE a = u.c)"
+    async with db.transaction() as tx:
+        # Beyond ten seconds, if each row looks through the set
+        assert await tx.execute(f"{change} WHERE c IN (SELECT a FROM t)", timeout=5) == 5_000
+        assert await tx.query_value("SELECT SUM(d) FROM u") == sum(range(10_000, 20_000, 2))
+    await db.execute("UPDATE u SET d = 0")
+    assert await db.execute(f"{change} WHERE c NOT IN (SELECT a FROM t)", timeout=5) == 5_000
+    assert await db.query_value("SELECT COUNT(d) FROM u") == 5_000
+    # Other rows are not asked: one of them is an error.
+    await db.execute("UPDATE t SET b = 9223372036854775807 WHERE a = 6000")
+    sets = "UPDATE u SET d = (SELECT b + 1 FROM t WHERE a = u.c)"
+    assert await db.execute(f"{sets} WHERE c = 7000") == 1
+    with pytest.raises(aiostoolap.Error):
+        await db.execute(f"{sets} WHERE c = 6000")
+
+
 async def test_it_shows_in_the_plan(shop: DB) -> None:
     plan = "\n".join(await shop.query("EXPLAIN SELECT c_id FROM customer, orders WHERE c_id = o_customer", into=str))
     assert "Join" in plan
@@ -347,7 +372,15 @@ async def test_groups_of_a_join_keep_all_of_its_conditions(db: DB, join: str, li
         CREATE TABLE u (id INTEGER PRIMARY KEY, c INTEGER);
         INSERT INTO u VALUES (1, 1), (2, 2), (3, 3)
     """)
-    for condition in ("t.a > 15", "t.a + u.id > 15", "ABS(t.a) > 15", "u.id > 1", "t.id = u.id AND t.a <> 10"):
+    for condition in (
+        "t.a > 15",
+        "t.a + u.id > 15",
+        "ABS(t.a) > 15",
+        "u.id > 1",
+        "u.id = u.c AND u.id > 1",
+        "t.id = u.id AND t.a <> 10",
+        "t.a > (SELECT MIN(a) FROM t)",
+    ):
         sql = f"SELECT u.id, COUNT(t.id) FROM u {join} t ON u.c = t.id AND {condition} GROUP BY u.id {limit}"
         expected = [*([(1, 0)] if join == "LEFT JOIN" else []), (2, 1), (3, 1)]
         assert sorted(await db.query(sql, into=tuple)) == expected, sql
@@ -445,3 +478,84 @@ async def test_a_derived_table_has_the_columns_that_it_selects(db: DB, join: str
         assert await db.query(common, into=tuple) == rows, derived
     star = f"SELECT q.*, s.b FROM s {join} (SELECT a, id FROM u) AS q ON q.id = s.k ORDER BY s.b"
     assert await db.query(star, into=tuple) == [(10, 1, "x"), (None, 3, "y"), (20, 2, "z")]
+async def test_the_first_groups_of_a_join_are_made_of_the_first_rows(shop: DB) -> None:
+    """And no others, whatever ON says."""
+    await shop.execute("CREATE INDEX by_order ON item (i_order)")
+    for join, more in itertools.product(("JOIN", "LEFT JOIN"), ("", " AND i.i_price >= 0", " AND o.o_total >= 0")):
+        sql = f"SELECT o.o_id, COUNT(i.i_id) FROM orders o {join} item i ON i.i_order = o.o_id{more} GROUP BY o.o_id"
+        everything = await shop.query(sql, into=tuple)
+        assert set(await shop.query(f"{sql} LIMIT 9", into=tuple)) <= set(everything)
+        times = {}
+        for limit in ("", " LIMIT 9"):
+            starts = [time.perf_counter()]
+            for _ in range(5):
+                await shop.query(sql + limit)
+                starts.append(time.perf_counter())
+            times[limit] = min(end - start for start, end in itertools.pairwise(starts))
+        assert times[" LIMIT 9"] < times[""] / 2, sql
+
+
+async def test_subqueries_with_joins_are_asked_of_few_rows(shop: DB) -> None:
+    """The second and the twenty-first query of TPC-H, in small."""
+    await shop.execute("CREATE INDEX by_customer ON orders (o_customer)")
+    dearest = (
+        "SELECT c_name, o_id FROM customer, orders, item, city WHERE c_id = o_customer AND i_order = o_id"
+        " AND c_city = id AND name = 'city3' AND i_price = (SELECT MAX(i_price) FROM orders, item, city"
+        " WHERE c_id = o_customer AND i_order = o_id AND name = 'city3')"
+    )
+    alone = (
+        "SELECT COUNT(*) FROM city, customer, orders o, item i"
+        " WHERE c_city = id AND c_id = o_customer AND i_order = o_id"
+        " AND name = 'city3' AND EXISTS (SELECT 1 FROM item j WHERE j.i_order = o_id AND j.i_id <> i.i_id)"
+        " AND NOT EXISTS (SELECT 1 FROM orders p WHERE p.o_customer = c_id AND p.o_id <> o.o_id)"
+    )
+    rows = await shop.query(dearest, into=tuple, timeout=10)
+    assert len(rows) == await shop.query_value(alone, timeout=10) / 2 > 100
+
+
+def condition(rng: random.Random, tables: str) -> str:
+    one, other = (f"{rng.choice(tables)}.{rng.choice(['id', 'x', 'y'])}" for _ in range(2))
+    return rng.choice(
+        [
+            f"{one} = {rng.randrange(5)}",
+            f"{one} > {rng.randrange(5)} - 1",
+            f"NOT {one} = {rng.randrange(5)}",
+            f"({one} < 3 OR {one} IS NULL)",
+            f"({one} = 2 OR {other} = 1)",
+            f"{one} IN (1, 2, NULL)",
+            f"{one} IN (SELECT x FROM a WHERE y > 1)",
+            f"{one} BETWEEN {other} AND 4",
+            f"{one} IS NOT NULL",
+            f"{one} <= {other}",
+            f"COALESCE({one}, 2) = 2",
+            f"EXISTS (SELECT 1 FROM a AS e JOIN b AS f ON e.x = f.x JOIN c AS g ON g.id = f.y WHERE e.y = {one})",
+            f"{one} = (SELECT MIN(e.x) FROM a AS e JOIN b AS f ON e.id = f.id JOIN c AS g ON g.id = f.id"
+            f" WHERE e.x >= {other})",
+        ]
+    )
+
+
+@pytest.mark.parametrize("seed", range(30))
+async def test_conditions_of_joins_of_many_tables(db: DB, seed: int) -> None:
+    rng = random.Random(seed)
+    judge = sqlite3.connect(":memory:")
+    for table in "abcd":
+        rows = [(n, rng.choice([1, 2, 3, None]), rng.randrange(5)) for n in range(rng.randrange(1, 9))]
+        for sql in (
+            f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, x INTEGER, y INTEGER)",
+            f"CREATE INDEX by_{table} ON {table} ({rng.choice('xy')})",
+        ):
+            await db.execute(sql)
+            judge.execute(sql)
+        await db.execute_many(f"INSERT INTO {table} VALUES (?, ?, ?)", rows)
+        judge.executemany(f"INSERT INTO {table} VALUES (?, ?, ?)", rows)
+    for _ in range(25):
+        tables = "".join(rng.sample("abcd", rng.randrange(3, 5)))
+        source = tables[0]
+        for before, table in itertools.pairwise(tables):
+            kind = rng.choice(["JOIN", "JOIN", "JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"])
+            source += f" {kind} {table} ON {table}.{rng.choice(['id', 'x'])} = {before}.{rng.choice('xy')}"
+        where = " AND ".join(condition(rng, tables) for _ in range(rng.randrange(1, 4)))
+        sql = f"SELECT {rng.choice(['*', ', '.join(f'{table}.id' for table in tables)])} FROM {source} WHERE {where}"
+        found = [list(row) for row in await db.query(sql, into=tuple)]
+        assert sorted(map(repr, found)) == sorted(repr(list(row)) for row in judge.execute(sql)), sql

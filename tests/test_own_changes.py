@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,10 @@ QUERIES = [
     "SELECT id FROM t WHERE a = (SELECT MAX(a) FROM t)",
     "SELECT id FROM t WHERE a IN (SELECT a FROM u)",
     "SELECT id FROM t WHERE a IN (SELECT a FROM u WHERE a > 1) AND id < 12",
+    "SELECT id FROM t WHERE a IN (SELECT a FROM u) ORDER BY a, id LIMIT 3",
+    "SELECT DISTINCT g FROM t WHERE a IN (SELECT a FROM u)",
+    "SELECT COUNT(*) FROM t WHERE a IN (1, 3, NULL) AND id + 0 > 2",
+    "SELECT id FROM t WHERE a IN (1, 2.0, 7) AND EXISTS (SELECT 1 FROM u WHERE u.t = t.id)",
     "SELECT id FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.a = t.a)",
     "SELECT DISTINCT g FROM t",
     "SELECT DISTINCT a FROM t",
@@ -79,6 +84,8 @@ def write(rng: random.Random) -> str:
             f"UPDATE t SET g = '{g}' WHERE a > {few} AND id < {key}",
             f"UPDATE t SET a = a + 1 WHERE g = '{g}'",
             f"UPDATE t SET a = (SELECT COUNT(*) FROM u WHERE u.t = t.id) WHERE id < {key}",
+            f"UPDATE t SET a = (SELECT COUNT(*) FROM u WHERE u.t = t.id) WHERE a = {few} AND id + 0 < {key}",
+            f"UPDATE t SET a = (SELECT MAX(a) FROM u WHERE u.t = t.id) WHERE a IN (SELECT a FROM u) AND id < {key}",
             f"INSERT INTO t SELECT id + 40, a, g FROM t WHERE a IN (SELECT a FROM u) AND id < {key}",
             f"INSERT INTO u SELECT id + 40, t, a FROM u WHERE (SELECT COUNT(*) FROM t WHERE t.a = u.a) > {few}",
             f"DELETE FROM t WHERE id = {key}",
@@ -121,7 +128,11 @@ async def test_a_transaction_sees_what_it_has_done(folder: Path, seed: int) -> N
             judge.execute("BEGIN")
             tx = await db.begin(rng.choice(["read committed", "snapshot"]))
             for _ in range(rng.randrange(2, 7)):
+                if is_savepoint := rng.random() < 0.3:
+                    await changed(tx, judge, "SAVEPOINT s")
                 await changed(tx, judge, write(rng))
+                if is_savepoint and rng.random() < 0.5:
+                    await changed(tx, judge, "ROLLBACK TO SAVEPOINT s")
                 for sql in rng.sample(QUERIES, 12):
                     assert plain(await tx.query(sql)) == plain(judge.execute(sql)), sql
             if rng.random() < 0.7:
@@ -132,6 +143,50 @@ async def test_a_transaction_sees_what_it_has_done(folder: Path, seed: int) -> N
                 judge.execute("ROLLBACK")
             for sql in QUERIES:
                 assert plain(await db.query(sql)) == plain(judge.execute(sql)), sql
+
+
+async def shortest(session: DB | Tx, sql: str) -> float:
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        await session.query(sql)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+async def test_an_index_is_used_beside_what_a_transaction_has_done(db: DB) -> None:
+    await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER)")
+    await db.execute_many("INSERT INTO t VALUES (?, ?)", [(n, n) for n in range(30_000)])
+    await db.execute("CREATE INDEX by_a ON t (a)")
+    await db.execute("CREATE TABLE u (a INTEGER)")
+    await db.execute("INSERT INTO u VALUES (10), (20), (30), (NULL)")
+    conditions = [
+        "a IN (SELECT a FROM u)",
+        "a IN (SELECT a FROM u) AND id <> 30",
+        "EXISTS (SELECT 1 FROM u WHERE a = t.a)",
+    ]
+
+    async def found(session: DB | Tx, limit: str = "") -> list[list[int]]:
+        return [
+            await session.query(f"SELECT id FROM t WHERE {each} ORDER BY id {limit}", into=int) for each in conditions
+        ]
+
+    tx = await db.begin()
+    await tx.execute("UPDATE t SET a = 20 WHERE id IN (7, 8)")
+    await tx.execute("SAVEPOINT s")
+    await tx.execute("DELETE FROM t WHERE id = 10")
+    await tx.execute("UPDATE t SET a = NULL WHERE id = 8")
+    await tx.execute("INSERT INTO t VALUES (50000, 30), (50001, 31)")
+    assert await found(tx) == [[7, 20, 30, 50_000], [7, 20, 50_000], [7, 20, 30, 50_000]]
+    assert await found(tx, "LIMIT 1 OFFSET 1") == [[20], [20], [20]]
+    assert len(await tx.query(f"SELECT id FROM t WHERE {conditions[2]} LIMIT 4")) == 4
+    for condition in conditions:
+        by_index = await shortest(tx, f"SELECT id FROM t WHERE {condition}")
+        assert by_index < await shortest(tx, "SELECT id FROM t WHERE ABS(a) = 10") / 2
+    await tx.execute("ROLLBACK TO SAVEPOINT s")
+    assert await found(tx) == [[7, 8, 10, 20, 30], [7, 8, 10, 20], [7, 8, 10, 20, 30]]
+    await tx.rollback()
+    assert await found(db) == [[10, 20, 30], [10, 20], [10, 20, 30]]
 
 
 CONDITIONS = [
