@@ -177,11 +177,39 @@ async def test_grouped_sums_are_exact(folder: Path, sealed: bool) -> None:
         await db.execute("CREATE TABLE t (g INTEGER, h TEXT, v INTEGER)")
         await db.execute_many("INSERT INTO t VALUES (1, 'h', $1)", [(2**53,), (1,), (1,), (1,)])
         await db.execute_many("INSERT INTO t VALUES (2, 'i', $1)", [(2**62,), (2**62,)])
+        await db.execute_many("INSERT INTO t VALUES (3, 'j', $1)", [(2**62,), (2**62,), (1 - 2**62,)])
         if sealed:
             await db.checkpoint()
-        for columns in ("g", "h", "g, h"):
+        for columns in ("g", "h", "g, h", "g + 1", "g, UPPER(h)"):
             sql = f"SELECT SUM(v) FROM t GROUP BY {columns} ORDER BY 1"
-            assert await db.query(sql, into=tuple) == [(2**53 + 3,), (2.0**63,)]
+            assert await db.query(sql, into=tuple) == [(2**53 + 3,), (2**62 + 1,), (2.0**63,)]
+
+
+async def test_groups_of_calculations(db: DB) -> None:
+    await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT, c FLOAT)")
+    rows = [(n, n % 3 or None, f"b{n % 4}", n / 8 if n % 5 else None) for n in range(100)]
+    await db.execute_many("INSERT INTO t VALUES ($1, $2, $3, $4)", rows)
+    groups: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
+    for row in rows:
+        groups.setdefault((row[0] % 7, row[1], row[2].upper()), []).append(row)
+    expected = [
+        (*key, len(group), sum(row[0] for row in group), min(numbers, default=None), max(numbers, default=None))
+        for key, group in groups.items()
+        for numbers in ([row[3] for row in group if row[3] is not None],)
+    ]
+    found = "COUNT(*), SUM(id), MIN(c), MAX(c)"
+    sql = f"SELECT id % $1 AS d, a, UPPER(b) AS u, {found} FROM t GROUP BY id % $1, a, UPPER(b)"
+    assert sorted(await db.query(sql, (7,), into=tuple), key=repr) == sorted(expected, key=repr)
+    assert len(await db.query(f"{sql} LIMIT 5", (7,))) == 5
+    assert await db.query(f"SELECT COUNT(*) FROM ({sql} HAVING COUNT(*) > 1) AS s", (7,), into=tuple) == [
+        (sum(len(group) > 1 for group in groups.values()),)
+    ]
+
+
+async def test_equal_calculations_are_one_group(filled: DB) -> None:
+    for calculation in ("CASE WHEN id < 3 THEN 1 ELSE 1.0 END", "CASE WHEN id < 3 THEN 0.0 ELSE 0.0 * -1 END"):
+        sql = f"SELECT COUNT(*), SUM(id) FROM t GROUP BY {calculation}"
+        assert await filled.query(sql, into=tuple) == [(4, 10)]
 
 
 @pytest.mark.parametrize(
