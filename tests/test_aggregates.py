@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -482,3 +483,69 @@ async def test_null_among_the_distinct_values_of_volumes(folder: Path, kind: str
         assert await distinct("a") == ["1", "3", "5"]
         await db.checkpoint()
         assert await distinct("a") == ["1", "3", "5"]
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_zero_is_one_group_whatever_its_sign(folder: Path, sealed: bool) -> None:
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute("CREATE TABLE f (id INTEGER PRIMARY KEY, x FLOAT)")
+        await db.execute("INSERT INTO f VALUES (1, 0.0), (2, -0.0), (3, 1.5), (4, NULL)")
+        if sealed:
+            await db.checkpoint()
+        for sql in (
+            "SELECT x, COUNT(*) FROM f GROUP BY x ORDER BY x",
+            "SELECT x, COUNT(*) FROM f WHERE id < 9 GROUP BY x ORDER BY x",
+            "SELECT x, COUNT(*) FROM (SELECT x FROM f) AS q GROUP BY x ORDER BY x",
+            "SELECT x * 1, COUNT(*) FROM f GROUP BY x * 1 ORDER BY 1",
+        ):
+            assert await db.query(sql, into=tuple) == [(0.0, 2), (1.5, 1), (None, 1)], sql
+        assert await db.query("SELECT COUNT(DISTINCT x) FROM f", into=tuple) == [(2,)]
+
+
+MIXED = [
+    ("SELECT 1 AS x UNION ALL SELECT 1.5", {(1, 1), (1.5, 1)}),
+    ("SELECT 1 AS x UNION ALL SELECT 1.0 UNION ALL SELECT 2", {(1, 2), (2, 1)}),
+    ("SELECT 1 AS x UNION ALL SELECT 'a' UNION ALL SELECT NULL", {(1, 1), ("a", 1), (None, 1)}),
+    ("SELECT 'a' AS x UNION ALL SELECT 1 UNION ALL SELECT 'a' UNION ALL SELECT NULL", {("a", 2), (1, 1), (None, 1)}),
+    ("SELECT COALESCE(a, 1.5) AS x FROM t", {(10, 1), (20, 2), (1.5, 1)}),
+    ("SELECT CASE WHEN id < 3 THEN 1 ELSE 1.0 END AS x FROM t", {(1, 4)}),
+]
+
+
+@pytest.mark.parametrize(("source", "expected"), MIXED)
+@pytest.mark.parametrize("condition", ["", "WHERE x IS NULL OR x IS NOT NULL"])
+async def test_groups_of_several_types(filled: DB, source: str, expected: set[Any], condition: str) -> None:
+    for sql in (
+        f"SELECT x, COUNT(*) FROM ({source}) AS q {condition} GROUP BY x",
+        f"WITH q AS ({source}) SELECT x, COUNT(*) FROM q {condition} GROUP BY x",
+        f"SELECT x, COUNT(*) FROM ({source}) AS q {condition} GROUP BY x HAVING COUNT(*) > 0 LIMIT 9",
+    ):
+        rows = await filled.query(sql, into=tuple)
+        assert len(rows) == len(expected), sql
+        assert set(rows) == expected, sql
+
+
+@pytest.mark.parametrize("end", ["", " LIMIT 4", " LIMIT 2"])
+@pytest.mark.parametrize("window", ["ORDER BY id", "PARTITION BY a IS NULL ORDER BY id"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "LAG(a + 1)",
+        "LAG(a + 1, 1, 0)",
+        "LEAD(a * 2)",
+        "LEAD(COALESCE(a, 0), 2)",
+        "LAG(UPPER(b))",
+        "LAG(CASE WHEN a > 10 THEN 'k' END)",
+        "LAG(7)",
+        "FIRST_VALUE(-a)",
+        "LAST_VALUE(a + id)",
+        "NTH_VALUE(a + 1, 2)",
+    ],
+)
+async def test_windows_over_calculations(filled: DB, call: str, window: str, end: str) -> None:
+    judge = sqlite3.connect(":memory:")
+    judge.executescript(SETUP)
+    sql = f"SELECT id, {call} OVER ({window}) FROM t"
+    right = judge.execute(sql).fetchall()
+    judge.close()
+    rows = await filled.query(sql + end, into=tuple)
+    assert len(rows) == (2 if end.endswith("2") else 4)
+    assert set(rows) <= set(right)

@@ -151,6 +151,27 @@ async def test_columns_keep_their_order(shop: DB) -> None:
     assert all(row[0] == row[3] == row[5] for row in rows)
 
 
+@pytest.mark.parametrize("end", ["", " ORDER BY c_name", " LIMIT 1"])
+async def test_columns_keep_their_order_beside_a_derived_table(db: DB, end: str) -> None:
+    """The engine looks up the left table's rows by their key, one for each of the right."""
+    await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER)")
+    await db.execute("CREATE TABLE u (c_id INTEGER PRIMARY KEY, c_name TEXT)")
+    await db.execute("INSERT INTO t VALUES (8, 1), (9, 2)")
+    await db.execute("INSERT INTO u VALUES (1, 'a'), (2, 'b')")
+    for table, condition in (
+        ("(SELECT a, id AS b FROM t)", "s.a = u.c_id"),
+        ("(SELECT a, MAX(id) AS b FROM t GROUP BY a)", "u.c_id = s.a"),
+    ):
+        expected = [(1, "a", 1, 8), (2, "b", 2, 9)][: 1 if "LIMIT" in end else 2]
+        rows = await db.query(f"SELECT * FROM u JOIN {table} AS s ON {condition}{end}", into=tuple)
+        assert [name.rpartition(".")[2] for name in rows.columns] == ["c_id", "c_name", "a", "b"]
+        assert sorted(rows) == expected
+        rows = await db.query(f"SELECT *, b + 1 FROM u JOIN {table} AS s ON {condition}{end}", into=tuple)
+        assert sorted(rows) == [(*row, row[3] + 1) for row in expected]
+        rows = await db.query(f"WITH s AS {table} SELECT * FROM u JOIN s ON {condition}{end}", into=tuple)
+        assert sorted(rows) == expected
+
+
 async def test_parameters_beside_it(shop: DB) -> None:
     sql = "SELECT o_id FROM customer, orders WHERE c_id = o_customer AND c_name = $1 AND o_total >= $2"
     assert await shop.query(sql, ("c7", 0.0), into=int) == [1]

@@ -89,6 +89,29 @@ QUERIES = [
         for found in ("id IN (SELECT c FROM u)", "id NOT IN (SELECT id FROM u)", "a IN (SELECT c FROM u)")
         for conditions in itertools.permutations((found, "b = 'x'", "a < 9", "id <> 3"))
     ),
+    # A table of the query around once more, beside a further condition on what is around.
+    "SELECT t.id, u.id FROM t JOIN u ON t.id = u.id WHERE EXISTS (SELECT 1 FROM u WHERE u.c = t.id AND t.a > 5)",
+    "SELECT t.id, u.id FROM t, u WHERE NOT EXISTS (SELECT 1 FROM u WHERE u.c = t.id AND t.a > 5)",
+    "SELECT t.id, u.id, EXISTS (SELECT 1 FROM u WHERE u.c = t.id AND t.a > 5) FROM t JOIN u ON t.id = u.id",
+    "SELECT t.id, p.id FROM t JOIN t AS p ON t.b = p.b WHERE EXISTS (SELECT 1 FROM t WHERE t.a > p.a AND p.id > 1)",
+    # What IN (SELECT ..) selects is of the query around.
+    "SELECT id FROM t WHERE t.a NOT IN (SELECT t.a FROM u)",
+    "SELECT id FROM t WHERE 20 IN (SELECT t.a FROM u)",
+    "SELECT id FROM t WHERE t.id IN (SELECT t.id FROM u WHERE u.c = 2)",
+    "SELECT id FROM t WHERE t.id NOT IN (SELECT t.id + c FROM u WHERE c < 3)",
+    "SELECT id FROM t WHERE t.id IN (SELECT t.a FROM u WHERE u.c = t.id)",
+    "SELECT id, t.a IN (SELECT t.id * 5 FROM u) FROM t",
+    "SELECT id FROM t WHERE (t.id, 5) IN (SELECT t.id, c FROM u)",
+    "SELECT id FROM t WHERE (SELECT MAX(u.c) FROM u WHERE u.c = t.id) IN (SELECT c FROM u WHERE c > 1)",
+    "SELECT id, (SELECT MAX(u.c) FROM u WHERE u.c = t.id) NOT IN (SELECT c FROM u WHERE c > 1) FROM t",
+    # What a UNION adds.
+    *(
+        f"SELECT id FROM t WHERE {condition} (SELECT c FROM u WHERE c > 99 {union} SELECT c FROM u WHERE u.id = t.id)"
+        for condition in ("EXISTS", "NOT EXISTS", "id IN", "id NOT IN")
+        for union in ("UNION", "UNION ALL")
+    ),
+    "SELECT id, (SELECT c FROM u WHERE c > 99 UNION ALL SELECT t.a FROM u WHERE id = 8) FROM t",
+    "SELECT id FROM t WHERE t.a IN (SELECT t.id FROM u UNION ALL SELECT t.a FROM u WHERE id = t.id)",
     # Names in double quotes.
     'SELECT t.id FROM t JOIN u ON t.id = u.id WHERE "c" > 1',
     'SELECT t.id FROM t JOIN u ON t.id = "c"',
