@@ -500,6 +500,33 @@ async def test_zero_is_one_group_whatever_its_sign(folder: Path, sealed: bool) -
         assert await db.query("SELECT COUNT(DISTINCT x) FROM f", into=tuple) == [(2,)]
 
 
+@pytest.mark.parametrize("stored", ["0.0", "-0.0"])
+async def test_zeros_are_found_in_volumes_whatever_their_sign(folder: Path, stored: str) -> None:
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute("CREATE TABLE f (id INTEGER PRIMARY KEY, x FLOAT)")
+        await db.execute(f"INSERT INTO f VALUES (1, {stored}), (2, 1.5)")
+        await db.execute_many("INSERT INTO f VALUES ($1, $1)", [(n,) for n in range(3, 40)])
+        await db.checkpoint()
+        for zero in ("0", "0.0", "-0.0"):
+            assert await db.query_value(f"SELECT COUNT(*) FROM f WHERE x = {zero}") == 1
+        assert await db.query("SELECT id FROM f WHERE x = $1", [0.0], into=tuple) == [(1,)]
+        assert await db.query("SELECT id FROM f WHERE x = $1", [-0.0], into=tuple) == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT a = (SELECT MIN(a) FROM t) AS k, COUNT(*) FROM t GROUP BY a = (SELECT MIN(a) FROM t)",
+        "SELECT (SELECT COUNT(*) FROM t AS p WHERE p.a = t.a) AS n, COUNT(*) FROM t GROUP BY n",
+        "SELECT (SELECT COUNT(*) FROM t AS p WHERE p.a = t.a) AS n, COUNT(*) FROM t GROUP BY 1",
+        "SELECT COUNT(*) FROM t GROUP BY EXISTS (SELECT 1 FROM t AS p WHERE p.id > t.a)",
+    ],
+)
+async def test_subqueries_in_group_by_are_refused(filled: DB, sql: str) -> None:
+    with pytest.raises(aiostoolap.NotSupportedError, match="a subquery in GROUP BY"):
+        await filled.query(sql)
+
+
 MIXED = [
     ("SELECT 1 AS x UNION ALL SELECT 1.5", {(1, 1), (1.5, 1)}),
     ("SELECT 1 AS x UNION ALL SELECT 1.0 UNION ALL SELECT 2", {(1, 2), (2, 1)}),
@@ -538,12 +565,16 @@ async def test_groups_of_several_types(filled: DB, source: str, expected: set[An
         "FIRST_VALUE(-a)",
         "LAST_VALUE(a + id)",
         "NTH_VALUE(a + 1, 2)",
+        "ROW_NUMBER() IN",
+        "LAG(id) NOT IN",
     ],
 )
 async def test_windows_over_calculations(filled: DB, call: str, window: str, end: str) -> None:
     judge = sqlite3.connect(":memory:")
     judge.executescript(SETUP)
-    sql = f"SELECT id, {call} OVER ({window}) FROM t"
+    name, operator, _ = call.partition(" NOT IN" if "NOT IN" in call else " IN")
+    found = f"{operator} (SELECT id FROM t WHERE id <> 2)" if operator else ""
+    sql = f"SELECT id, {name} OVER ({window}){found} FROM t"
     right = judge.execute(sql).fetchall()
     judge.close()
     rows = await filled.query(sql + end, into=tuple)
