@@ -51,16 +51,29 @@ class Tx(Session):
             OperationalError: the log could not be written; nothing was changed.
             ClosedError: it has ended already.
         """
-        await self._end(protocol.commit(self._connection()))
+        try:
+            await self._caller.submit(protocol.commit(self._connection()))
+        except TransactionAbortedError:
+            raise  # It can still be rolled back.
+        except Error:
+            self._release()  # It failed to commit, or COMMIT as SQL or its connection's end was before.
+            raise
+        self._handle = None  # The engine has given it back.
 
     async def rollback(self) -> None:
-        """Undoes the changes.
+        """Undoes the changes, also if the task is cancelled meanwhile.
 
         Raises:
             ClosedError: it has ended already.
         """
-        with anyio.CancelScope(shield=True):
-            await self._end(protocol.rollback(self._connection()))
+        request = protocol.rollback(self._connection())
+        try:
+            with anyio.CancelScope(shield=True):
+                await self._caller.submit(request)
+        except BaseException:
+            self._release()  # A native cancellation, which heeds no shields, or it had ended as SQL.
+            raise
+        self._handle = None  # The engine has given it back.
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -94,16 +107,6 @@ class Tx(Session):
         if self._handle is None:
             raise ClosedError("the transaction has ended")
         return self._handle
-
-    async def _end(self, request: protocol.Request) -> None:
-        try:
-            await self._caller.submit(request)
-        except TransactionAbortedError:
-            raise  # It can still be rolled back.
-        except Error:
-            self._release()  # It failed to commit, or COMMIT as SQL or its connection's end was before.
-            raise
-        self._handle = None  # The engine has given it back.
 
     def _release(self) -> None:
         handle, self._handle = self._handle, None

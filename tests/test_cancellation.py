@@ -7,13 +7,14 @@ import contextlib
 import math
 import random
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
 import pytest
 
 import aiostoolap
-from aiostoolap import DB, Engine
+from aiostoolap import DB, Engine, Tx
 from tests import cancellations
 
 ROWS = 60_000
@@ -212,6 +213,64 @@ async def test_a_savepoint_block_that_was_hit(big: DB) -> None:
             async with tx.savepoint():
                 await tx.query_value(LONG["cross join"], timeout=0.05)
     assert await big.query_value("SELECT COUNT(*) FROM t") == ROWS
+
+
+@contextlib.asynccontextmanager
+async def busy(db: DB) -> AsyncIterator[None]:
+    """The engine runs a statement all the time, so that further calls wait for their turns."""
+    async with await db.clone() as other:
+        task = asyncio.create_task(other.query_value(LONG["cross join"]))
+        await asyncio.sleep(0.05)
+        yield
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+
+async def cancel_once_it_waits(task: asyncio.Task[None]) -> None:
+    """Cancels a task whose next call cannot run yet: natively, which heeds no shields."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not task.done()
+    task.cancel()
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def test_a_rollback_that_is_cancelled_is_done(big: DB) -> None:
+    tx = await big.begin()
+    await tx.execute("DELETE FROM t WHERE a = 1")
+    async with busy(big):
+        task = asyncio.create_task(tx.rollback())
+        await cancel_once_it_waits(task)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not tx.is_open
+    assert (await big.stats()).transactions == 0
+    assert await big.query_value("SELECT COUNT(*) FROM t") == ROWS
+
+
+async def test_a_savepoint_whose_rollback_is_cancelled_is_undone(big: DB) -> None:
+    """A timeout within the transaction may come just then, and the transaction goes on."""
+
+    async def fail(tx: Tx, deleted: asyncio.Event) -> None:
+        async with tx.savepoint():
+            await tx.execute("DELETE FROM t WHERE a = 1")
+            deleted.set()
+            await asyncio.sleep(0.1)
+            raise ValueError
+
+    async with big.transaction() as tx:
+        await tx.execute("DELETE FROM t WHERE a = 2")
+        deleted = asyncio.Event()
+        task = asyncio.create_task(fail(tx, deleted))
+        await deleted.wait()
+        async with busy(big):
+            await asyncio.sleep(0.1)
+            await cancel_once_it_waits(task)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert await big.query("SELECT a FROM t WHERE a < 3 ORDER BY a", into=int) == [0, 1]
 
 
 async def test_a_fetch_that_is_stopped_closes_the_cursor(big: DB) -> None:

@@ -71,7 +71,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
         undo: from the reply's body, the request that closes what the reply opened; None if it opens nothing.
         before: called on the engine's thread before it runs; what it raises is the answer then.
         after: called on the engine's thread when it has run, with its reply's body; with None if it failed.
-        keep: it runs although its caller is cancelled: it gives something back.
+        keep: it runs although its caller is cancelled: it gives something back, or undoes it.
         tidies: what it is to close may be closed already, and that is no failure.
     """
 
@@ -199,11 +199,12 @@ def commit(transaction: Handle) -> Request:
 
 
 def rollback(transaction: Handle) -> Request:
-    return Request(_encode((12, transaction)))
+    return Request(_encode((12, transaction)), keep=True)
 
 
 def savepoint(transaction: Handle, action: Literal["create", "release", "rollback"], name: str) -> Request:
-    return Request(_encode((13, transaction, ("create", "release", "rollback").index(action), name)))
+    number = ("create", "release", "rollback").index(action)
+    return Request(_encode((13, transaction, number, name)), keep=action == "rollback")
 
 
 def maintain(
