@@ -121,7 +121,7 @@ class Session(Verbs):
         Args:
             sql: one statement.
             rows: parameters as `execute` takes them, from any iterable, which is read as it is sent.
-            progress: called with the number of rows sent so far.
+            progress: called with the number of rows sent so far; what it raises undoes them.
             timeout: seconds for each request; a long iterable makes many.
 
         Returns:

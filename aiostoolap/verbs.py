@@ -165,8 +165,9 @@ class Verbs:
             return 0
         following = await batches.take()
         affected = sent = 0
-        # One request is a unit by itself.
-        unit = self._atomic() if following else contextlib.nullcontext(self._connection())
+        # One request is a unit by itself, but what `progress` raises comes after it.
+        is_one = not following and progress is None
+        unit = contextlib.nullcontext(self._connection()) if is_one else self._atomic()
         async with unit as connection:
             while batch:
                 request = protocol.execute_many(connection, target, batch)

@@ -399,6 +399,23 @@ async def test_execute_many(db: DB) -> None:
     assert await db.execute_many("UPDATE t SET b = '' WHERE a = ? RETURNING a, b", [(1,), (-1,), (2,)]) == 2
 
 
+@pytest.mark.parametrize("count", [2, 20_000])
+async def test_a_progress_that_raises_undoes_all(db: DB, count: int) -> None:
+    await db.execute("CREATE TABLE t (a INTEGER PRIMARY KEY)")
+
+    def stop(sent: int) -> None:
+        raise KeyError(sent)
+
+    rows = [(n,) for n in range(count)]
+    with pytest.raises(KeyError):
+        await db.execute_many("INSERT INTO t VALUES (?)", rows, progress=stop)
+    async with db.transaction() as tx:
+        await tx.execute("INSERT INTO t VALUES (-1)")
+        with pytest.raises(KeyError):
+            await tx.execute_many("INSERT INTO t VALUES (?)", rows, progress=stop)
+    assert await db.query("SELECT a FROM t", into=int) == [-1]
+
+
 async def test_execute_many_is_all_or_nothing(db: DB) -> None:
     await db.execute("CREATE TABLE t (a INTEGER PRIMARY KEY)")
     insert = "INSERT INTO t VALUES (?)"
