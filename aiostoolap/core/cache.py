@@ -30,39 +30,51 @@ def directory() -> Path:
     return Path(base) / "aiostoolap"
 
 
-def path(digest: str, compiler: str) -> Path | None:
-    """Where the module of that sha256, compiled by that compiler for this processor, is kept.
+class Cache:
+    """The modules that are kept. What is wrong with their directory is a warning, and not one for each module."""
 
-    Returns:
-        None if there is no directory that can be trusted; the module is compiled each time then.
-    """
+    def __init__(self) -> None:
+        self._folder = _folder()
+
+    def path(self, digest: str, compiler: str) -> Path | None:
+        """Where the module of that sha256, compiled by that compiler for this processor, is kept.
+
+        Returns:
+            None if nothing can be kept; the module is compiled each time then.
+        """
+        if self._folder is None:
+            return None
+        key = hashlib.sha256(f"{digest} {compiler} {_processor()}".encode()).hexdigest()
+        return self._folder / f"{key[:32]}.cwasm"
+
+    def store(self, file: Path, module: bytes) -> None:
+        """Writes a compiled module; others see the whole file or none."""
+        try:
+            with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+                new = Path(folder) / file.name
+                with new.open("wb") as stream:
+                    stream.write(module)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                new.replace(file)
+        except OSError as error:
+            _log.warning("the compiled engine could not be cached: %s", error)
+            self._folder = None  # There is no room for the next one either.
+
+
+def _folder() -> Path | None:
+    """The directory, made if it is missing; None if there is none that can be trusted."""
     try:
         folder = directory()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not _is_ours(folder):
-            _log.warning("%s is not this user's alone: the compiled engine is not cached there", folder)
-            return None
+        if _is_ours(folder):
+            return folder
+        _log.warning("%s is not this user's alone: the compiled engine is not cached there", folder)
     except (OSError, RuntimeError) as error:
         _log.warning(
             "no directory for the compiled engine, so each process compiles it; AIOSTOOLAP_CACHE names one: %s", error
         )
-        return None
-    key = hashlib.sha256(f"{digest} {compiler} {_processor()}".encode()).hexdigest()
-    return folder / f"{key[:32]}.cwasm"
-
-
-def store(file: Path, module: bytes) -> None:
-    """Writes a compiled module; others see the whole file or none."""
-    try:
-        with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-            new = Path(folder) / file.name
-            with new.open("wb") as stream:
-                stream.write(module)
-                stream.flush()
-                os.fsync(stream.fileno())
-            new.replace(file)
-    except OSError as error:
-        _log.warning("the compiled engine could not be cached: %s", error)
+    return None
 
 
 def is_trusted(file: Path) -> bool:

@@ -50,16 +50,18 @@ def load(wasm: Path) -> Compiled:
     digest = _digest(wasm)
     with _modules_lock:
         if digest not in _modules:
-            engine = wasmtime.Engine(_config())
-            module = _cached(engine, digest, functools.partial(_compile, engine, wasm))
+            engine, kept = wasmtime.Engine(_config()), cache.Cache()
+            module = _cached(engine, kept, digest, functools.partial(_compile, engine, wasm))
             alarm_digest = hashlib.sha256(alarm.SOURCE.encode()).hexdigest()
-            _modules[digest] = Compiled(engine, module, _cached(engine, alarm_digest, lambda: _assemble(engine)))
+            _modules[digest] = Compiled(engine, module, _cached(engine, kept, alarm_digest, lambda: _assemble(engine)))
         return _modules[digest]
 
 
-def _cached(engine: wasmtime.Engine, digest: str, make: Callable[[], wasmtime.Module]) -> wasmtime.Module:
+def _cached(
+    engine: wasmtime.Engine, kept: cache.Cache, digest: str, make: Callable[[], wasmtime.Module]
+) -> wasmtime.Module:
     # Its version would take longer to look up than all the rest. What does not fit after all is refused below.
-    file = cache.path(digest, f"wasmtime of {Path(ffi.dll._name).stat().st_size} bytes")
+    file = kept.path(digest, f"wasmtime of {Path(ffi.dll._name).stat().st_size} bytes")
     if file is not None and cache.is_trusted(file):
         try:
             return wasmtime.Module.deserialize_file(engine, str(file))
@@ -67,7 +69,7 @@ def _cached(engine: wasmtime.Engine, digest: str, make: Callable[[], wasmtime.Mo
             _log.info("the cached engine does not fit, so it is compiled again: %s", error)
     module = make()
     if file is not None:
-        cache.store(file, bytes(module.serialize()))
+        kept.store(file, bytes(module.serialize()))
     return module
 
 
@@ -91,7 +93,7 @@ def _digest(wasm: Path) -> str:
             if noted["bytes"] == wasm.stat().st_size:
                 return str(noted["sha256"])
         return hashlib.sha256(wasm.read_bytes()).hexdigest()
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise InterfaceError(f"the engine's module cannot be read: {error}") from None
 
 
