@@ -29,14 +29,20 @@ class Backup:
         target: the copy's, which must not exist yet.
 
     Raises:
-        InterfaceError: the target exists, or lies within the source.
+        InterfaceError: the target exists, lies within the source, or cannot be a database.
     """
 
     def __init__(self, source: Path, target: str | os.PathLike[str]) -> None:
         target = Path(target).absolute()
-        if target.exists():
+        try:
+            str(target).encode()  # What opens it takes UTF-8.
+            exists = os.path.lexists(target)
+            inside = target.resolve().is_relative_to(source.resolve())
+        except (OSError, RuntimeError, ValueError) as error:  # A link to itself is a RuntimeError before Python 3.13.
+            raise InterfaceError(f"{str(target)!r} cannot be a backup: {error}") from None
+        if exists:
             raise InterfaceError(f"{target} exists; a backup is a new directory")
-        if target.resolve().is_relative_to(source.resolve()):
+        if inside:
             raise InterfaceError(f"{target} lies within the database; put the backup elsewhere")
         self._source = source
         self._target = target

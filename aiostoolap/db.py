@@ -227,7 +227,7 @@ class DB(Session):
 
         Raises:
             NotSupportedError: the database is in memory.
-            InterfaceError: the directory exists, or lies within the database.
+            InterfaceError: the directory exists, lies within the database, or has a name that no database can have.
             OperationalError: the copy cannot be written, or a step of the checkpoint before it failed.
             ClosedError: the connection is closed.
         """

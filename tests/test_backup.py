@@ -85,19 +85,29 @@ async def test_backups_that_cannot_be(folder: Path, tmp_path: Path) -> None:
     async with aiostoolap.connect() as db:
         with pytest.raises(aiostoolap.NotSupportedError, match="no files"):
             await db.backup(tmp_path / "copy")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "missing")
     async with aiostoolap.connect(folder) as db:
         await db.execute("CREATE TABLE t (a INTEGER)")
         with pytest.raises(aiostoolap.InterfaceError, match="exists"):
             await db.backup(tmp_path)
         with pytest.raises(aiostoolap.InterfaceError, match="within"):
             await db.backup(folder / "copy")
+        for name in ("nul\0", "no text \udcff"):
+            with pytest.raises(aiostoolap.InterfaceError, match="cannot be a backup"):
+                await db.backup(tmp_path / name)
+        for name in ("long" * 100, "loop/copy"):  # The latter is an InterfaceError before Python 3.13.
+            with pytest.raises(aiostoolap.Error, match="cannot be"):
+                await db.backup(tmp_path / name)
+        with pytest.raises(aiostoolap.InterfaceError, match="exists"):
+            await db.backup(tmp_path / "nowhere")
         (tmp_path / "file").write_text("")
         with pytest.raises(aiostoolap.OperationalError, match="cannot be written"):
             await db.backup(tmp_path / "file" / "copy")
         assert await db.execute("INSERT INTO t VALUES (1)") == 1
     with pytest.raises(aiostoolap.ClosedError):
         await db.backup(tmp_path / "copy")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["db", "file"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["db", "file", "loop", "nowhere"]
 
 
 async def test_a_backup_that_fails_at_the_end(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
