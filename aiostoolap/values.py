@@ -8,6 +8,7 @@ Decimal (a float, if that is exact), dict and list (JSON), array.array, numpy an
 from __future__ import annotations
 
 import array
+import struct
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -45,10 +46,11 @@ class Vector(_Floats):
     Raises:
         TypeError: a value is no number.
         ValueError: the length of the buffer is not a multiple of 4, or a value is a text that is no number.
+        OverflowError: a value is beyond what 32 bits can hold.
     """
 
     def __new__(cls, values: Iterable[SupportsFloat] | bytes = ()) -> Self:
-        floats = values if isinstance(values, bytes) else map(float, values)
+        floats = values if isinstance(values, bytes) else _single("=", list(map(float, values)))
         return super().__new__(cls, "f", floats)  # type: ignore[return-value]  # the stubs say array, but it is a cls
 
     def __init__(self, values: Iterable[SupportsFloat] | bytes = ()) -> None:
@@ -67,6 +69,11 @@ class Vector(_Floats):
 
     def __reduce_ex__(self, protocol: Any) -> tuple[type[Vector], tuple[bytes]]:
         return Vector, (self.tobytes(),)
+
+
+def _single(order: str, floats: Sequence[float]) -> bytes:
+    """Numbers as 32-bit floats, of which array.array would make infinities where they are too large."""
+    return struct.pack(f"{order}{len(floats)}f", *floats)
 
 
 class Json:
@@ -151,7 +158,11 @@ def _value(value: Any, place: object) -> Any:
                 return convert(value)
             except DataError as error:
                 raise DataError(f"parameter {place}: {error}") from None
-    if (vector := _buffer(value)) is not None:
+    try:
+        vector = _buffer(value)
+    except OverflowError:
+        raise DataError(f"parameter {place}: a number is beyond the 32-bit floats of a vector") from None
+    if vector is not None:
         return vector
     kind = type(value)
     name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"  # numpy has a bool.
@@ -162,14 +173,18 @@ def _value(value: Any, place: object) -> Any:
 
 
 def _buffer(value: Any) -> extensions.Extension | None:
-    """A one-dimensional buffer of floats as a vector; None for anything else."""
+    """A one-dimensional buffer of floats as a vector; None for anything else.
+
+    Raises:
+        OverflowError: one of them is beyond what 32 bits can hold.
+    """
     try:
         view = memoryview(value)
     except TypeError:
         return None
     if view.ndim != 1 or view.format not in ("f", "d"):
         return None
-    return _vector(array.array("f", view.tolist()))
+    return extensions.vector(_single("<", view.tolist()))
 
 
 def _vector(floats: array.array[float]) -> extensions.Extension:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import dataclasses
 import enum
 import math
@@ -162,6 +163,8 @@ async def test_converted(db: DB, value: Any, expected: object) -> None:
         (Json(object()), "JSON"),
         ({"a": object()}, "JSON"),
         (Vector(range(70_000)), "65535"),
+        (array.array("d", [1e39]), "beyond the 32-bit floats"),
+        (np.array([1.0, -1e39]), "beyond the 32-bit floats"),
         (Json("\ud800"), "surrogate"),
     ],
     ids=lambda value: type(value).__name__,
@@ -174,6 +177,17 @@ async def test_refused(db: DB, value: Any, reason: str) -> None:
         place = "2" if isinstance(parameters, tuple) else "b"
         assert f"parameter {place}" in str(caught.value)
     assert await db.query_value("SELECT 1") == 1
+
+
+async def test_vectors_of_large_numbers(db: DB) -> None:
+    for large in (1e39, -1e39, 10**39, 3.4028236e38):
+        with pytest.raises(OverflowError):
+            Vector([0, large])
+    await db.execute("CREATE TABLE t (a VECTOR(4))")
+    kept = [math.inf, -math.inf, 3.4028234663852886e38, 1e-300]  # The largest one, and one that is 0 there.
+    for number, floats in enumerate((Vector(kept), array.array("d", kept), np.array(kept))):
+        await db.execute("INSERT INTO t VALUES (?)", (floats,))
+        assert (await db.query("SELECT a FROM t", into=tuple))[number] == (Vector([*kept[:3], 0]),)
 
 
 @pytest.mark.parametrize("parameters", ["text", b"bytes", 7, {1, 2}, {1: 2}])
