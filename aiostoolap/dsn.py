@@ -59,7 +59,7 @@ def parse(text: str) -> Dsn:
     Raises:
         InterfaceError: it is none, or an option is unknown or ill-formed.
     """
-    scheme, separator, rest = text.partition("://")
+    scheme, separator, rest = str(text).partition("://")  # It may be a Path.
     if not separator or scheme not in ("memory", "file"):
         raise InterfaceError(f"{text!r} is not a DSN: use memory://, memory://name or file:///data/path")
     location, _, query = rest.partition("?")

@@ -6,7 +6,7 @@ import warnings
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Generator, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, Self, TypeVar
 
 from aiostoolap.core import protocol
 from aiostoolap.core.call import Call
@@ -338,6 +338,9 @@ class Rows(Generic[RowT]):
         while self._cursor and len(self._buffer) == before:
             await self._exchange(self._fetch(rows))
         return len(self._buffer) > before
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a cursor can be neither copied nor pickled")
 
     def __del__(self) -> None:
         if getattr(self, "_cursor", 0):

@@ -9,7 +9,7 @@ import math
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 from aiostoolap import shapes
 from aiostoolap.core import protocol
@@ -69,6 +69,8 @@ def settings(
         raise InterfaceError(f"json is 'object' or 'text', not {json!r}")
     if slow_statement is not None and not is_time(slow_statement):
         raise InterfaceError(f"slow_statement is a number of seconds from 0 on or None, not {slow_statement!r}")
+    if on_statement is not None and not callable(on_statement):
+        raise InterfaceError(f"on_statement is a function or None, not {on_statement!r}")
     watched = on_statement is not None or slow_statement is not None
     observer = Observer(on_statement, slow_statement) if watched else None
     return Settings(timeout, timestamps == "nanoseconds", _decoders(json == "text"), observer)
@@ -98,6 +100,10 @@ class Verbs:
             ClosedError: it is closed.
         """
         raise NotImplementedError
+
+    def __reduce__(self) -> NoReturn:
+        # A copy would close it when it is collected.
+        raise TypeError(f"a {type(self).__name__} can be neither copied nor pickled; a DB has clone()")
 
     def _sql(self, target: protocol.Target) -> str:
         """The text of a statement."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
+import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 import aiostoolap
-from aiostoolap import DB, DataError, InterfaceError, ProgrammingError
+from aiostoolap import DB, DataError, Engine, InterfaceError, ProgrammingError
 
 
 @dataclass
@@ -120,6 +122,7 @@ async def test_a_row(users: DB) -> None:
         ({"vacuum_every": -1}, "vacuum_every is a number of seconds above 0 or None, not -1"),
         ({"slow_statement": "1"}, "slow_statement is a number of seconds from 0 on or None, not '1'"),
         ({"lock_timeout": None}, "lock_timeout is a number of seconds from 0 on, not None"),
+        ({"on_statement": 5}, "on_statement is a function or None, not 5"),
         ({"latency": "fast"}, "latency is 'low', 'balanced' or 'power', not 'fast'"),
         ({"options": {"sync_mode": "full"}}, "an in-memory database takes no options"),
     ],
@@ -127,6 +130,23 @@ async def test_a_row(users: DB) -> None:
 def test_a_setting(setting: dict[str, Any], message: str) -> None:
     with pytest.raises(InterfaceError, match=message):
         aiostoolap.connect(**setting)
+
+
+async def test_a_name_that_is_no_text(engine: Engine) -> None:
+    name: Any = Path("app.db")
+    with pytest.raises(InterfaceError, match=r"Path\('app.db'\) is not a DSN: use memory://"):
+        await engine.open(name)
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, pickle.dumps])
+async def test_what_is_there_once(engine: Engine, duplicate: Callable[[object], object]) -> None:
+    """The end of a copy would have been the end of the other one."""
+    async with await engine.open_memory() as db, db.transaction() as tx, await db.prepare("SELECT 1") as statement:
+        async with db.query("SELECT 1") as rows:
+            for one in (engine, db, tx, statement, rows):
+                with pytest.raises(TypeError, match="can be neither copied nor pickled"):
+                    duplicate(one)
+        assert await tx.query("SELECT 1") == await statement.query() == [(1,)]
 
 
 async def test_a_path_may_be_bytes(tmp_path: Path) -> None:
