@@ -52,13 +52,13 @@ class Tx(Session):
             ClosedError: it has ended already.
         """
         try:
-            await self._caller.submit(protocol.commit(self._connection()))
+            await self._caller.submit(protocol.commit(self._connection(), self._ended))
         except TransactionAbortedError:
             raise  # It can still be rolled back.
         except Error:
             self._release()  # It failed to commit, or COMMIT as SQL or its connection's end was before.
             raise
-        self._handle = None  # The engine has given it back.
+        self._ended()
 
     async def rollback(self) -> None:
         """Undoes the changes, also if the task is cancelled meanwhile.
@@ -73,7 +73,7 @@ class Tx(Session):
         except BaseException:
             self._release()  # A native cancellation, which heeds no shields, or it had ended as SQL.
             raise
-        self._handle = None  # The engine has given it back.
+        self._ended()
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
@@ -107,6 +107,9 @@ class Tx(Session):
         if self._handle is None:
             raise ClosedError("the transaction has ended")
         return self._handle
+
+    def _ended(self, _: bytes = b"") -> None:
+        self._handle = None  # The engine has given it back.
 
     def _release(self) -> None:
         handle, self._handle = self._handle, None

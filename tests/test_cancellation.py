@@ -250,6 +250,23 @@ async def test_a_rollback_that_is_cancelled_is_done(big: DB) -> None:
     assert await big.query_value("SELECT COUNT(*) FROM t") == ROWS
 
 
+async def test_a_commit_that_is_cancelled_when_it_is_done(db: DB) -> None:
+    await db.execute("CREATE TABLE t (a INTEGER)")
+    cancelled = committed = 0
+    while not cancelled:  # A call that is answered at once has no moment for it.
+        tx = await db.begin()
+        await tx.execute("INSERT INTO t VALUES (1)")
+        task = asyncio.create_task(tx.commit())
+        await asyncio.sleep(0)
+        time.sleep(0.02)  # The loop is not to see the answer.
+        task.cancel()
+        await asyncio.wait([task])
+        cancelled += task.cancelled()
+        committed += 1
+        assert not tx.is_open
+    assert await db.query_value("SELECT COUNT(*) FROM t") == committed
+
+
 async def test_a_savepoint_whose_rollback_is_cancelled_is_undone(big: DB) -> None:
     """A timeout within the transaction may come just then, and the transaction goes on."""
 

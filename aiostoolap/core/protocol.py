@@ -194,8 +194,9 @@ def begin(connection: Handle, isolation: str | None) -> Request:
     return Request(_encode((10, connection, isolation)), _close_handle)
 
 
-def commit(transaction: Handle) -> Request:
-    return Request(_encode((11, transaction)))
+def commit(transaction: Handle, committed: Callable[[bytes], None] | None = None) -> Request:
+    """A commit; `committed` is told if it succeeds and its caller, who was cancelled, does not hear of it."""
+    return Request(_encode((11, transaction)), committed)
 
 
 def rollback(transaction: Handle) -> Request:
