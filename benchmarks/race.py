@@ -49,7 +49,7 @@ async def race(
             with excused(who, out):
                 found = await turns[who]()
                 for name, value in found.items() if number >= 0 else ():
-                    figures.setdefault(name, {}).setdefault(who, []).append(value)
+                    figures.setdefault(name, {}).setdefault(who, []).append(float(value))
         running = [who for who in running if who not in out]
         if not running:
             break
