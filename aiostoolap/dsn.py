@@ -14,15 +14,15 @@ from aiostoolap.errors import InterfaceError
 __all__ = ["OPTIONS"]
 
 _SWITCHES = ("on", "off", "true", "false", "1", "0", "yes", "no")
-_NUMBER = "a whole number"
+_NUMBER = range(2**32)
 
-OPTIONS: Mapping[str, tuple[str, ...] | str] = {
+OPTIONS: Mapping[str, tuple[str, ...] | range] = {
     "sync_mode": ("none", "normal", "full"),
     "compact_threshold": _NUMBER,
     "keep_snapshots": _NUMBER,
     "wal_flush_trigger": _NUMBER,
-    "wal_buffer_size": _NUMBER,
-    "wal_max_size": _NUMBER,
+    "wal_buffer_size": range(2**30 + 1),  # It is allocated at once.
+    "wal_max_size": range(1, 2**32),  # With 0, the engine begins a file for each record, and loses all of them.
     "sync_interval_ms": _NUMBER,
     "volume_compression": _SWITCHES,
     "compression": _SWITCHES,
@@ -109,9 +109,11 @@ def _option(name: str, value: str | int | bool) -> str:
         raise InterfaceError(f"the option {name!r} is unknown; there are {', '.join(OPTIONS)}")
     if not isinstance(value, str | int):  # None is no "none", which is a sync_mode.
         raise InterfaceError(f"the option {name} takes a text, a number or a bool, not {value!r}")
-    if wanted == _NUMBER:
-        if not (text.isascii() and text.isdigit()):
-            raise InterfaceError(f"the option {name} takes a whole number, not {value!r}")
+    if isinstance(wanted, range):
+        if not (text.isascii() and text.isdigit() and len(text) <= 20 and int(text) in wanted):
+            raise InterfaceError(
+                f"the option {name} takes a whole number from {wanted[0]} to {wanted[-1]}, not {value!r}"
+            )
     elif text not in wanted:
         raise InterfaceError(f"the option {name} takes one of {', '.join(wanted)}, not {value!r}")
     return text

@@ -20,6 +20,7 @@ import pytest
 import aiostoolap
 from aiostoolap import DB, Engine, Row, Tx, Vector
 from aiostoolap.core import modules
+from aiostoolap.dsn import OPTIONS
 
 
 async def create_users(db: DB) -> None:
@@ -121,6 +122,31 @@ async def test_open_refuses_unknown_options(tmp_path: Path) -> None:
     for value in (None, 1.5):
         with pytest.raises(aiostoolap.InterfaceError, match="sync_mode takes"):
             await aiostoolap.connect(tmp_path / "db", options={"sync_mode": value})  # type: ignore[dict-item]  # so it is
+
+
+async def test_numbers_of_options(folder: Path) -> None:
+    """The engine lost all that was written with the first one, and panicked at the second."""
+    for name, wrong in (
+        ("wal_max_size", 0),
+        ("wal_buffer_size", 2**31),
+        ("keep_snapshots", 2**32),
+        ("sync_interval_ms", "9" * 5000),
+    ):
+        with pytest.raises(aiostoolap.InterfaceError, match=f"{name} takes a whole number from [01] to \\d{{10}},"):
+            aiostoolap.connect(folder, options={name: wrong})
+    ranges = {name: numbers for name, numbers in OPTIONS.items() if isinstance(numbers, range)}
+    for smallest in (True, False):
+        # A large buffer would take as much memory.
+        options: dict[str, str | int | bool] = {
+            name: numbers[0] if smallest or name == "wal_buffer_size" else numbers[-1]
+            for name, numbers in ranges.items()
+        }
+        async with aiostoolap.connect(folder, options=options) as db:
+            await db.execute("CREATE TABLE IF NOT EXISTS t (a INTEGER)")
+            for n in range(5):
+                await db.execute("INSERT INTO t VALUES ($1)", (n,))
+    async with aiostoolap.connect(folder) as db:
+        assert await db.query_value("SELECT COUNT(*) FROM t") == 10
 
 
 @pytest.mark.parametrize("target", ["memory://", ":memory:", "memory://name"])
