@@ -101,6 +101,7 @@ class Backup:
                 raise
             if self._claim is not None:
                 self._claim.release()
+                self._claim = None  # What is made there from now on is another backup's.
 
     def discard(self) -> None:
         """Removes a copy that was not finished, and has `prepare` stop. May be called again."""

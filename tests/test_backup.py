@@ -163,6 +163,24 @@ async def test_two_backups_to_one_place(folder: Path, tmp_path: Path, monkeypatc
     assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "db", "other"]
 
 
+def test_a_backup_that_is_done_takes_nothing_away(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its task may be cancelled just then, while the next one is on its way."""
+    monkeypatch.setattr(backup, "_SETTLED", -1_000_000_000)
+    folder.mkdir()
+    (folder / "file").write_text("content")
+    done = backup.Backup(folder, tmp_path / "copy")
+    done.prepare()
+    done.finish(b"")
+    (tmp_path / "copy").rename(tmp_path / "yesterday")
+    following = backup.Backup(folder, tmp_path / "copy")
+    following.prepare()
+    done.discard()
+    following.finish(b"")
+    assert (tmp_path / "copy" / "file").read_text() == (tmp_path / "yesterday" / "file").read_text() == "content"
+
+
 async def test_what_a_killed_process_has_left_of_a_backup_is_no_part_of_the_next(folder: Path, tmp_path: Path) -> None:
     left = tmp_path / ".copy.partial" / "volumes" / "t"
     left.mkdir(parents=True)
