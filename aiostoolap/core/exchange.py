@@ -37,7 +37,8 @@ class Exchange(Placement):
         """Seconds that the thread slept inside of instances that are gone."""
 
     def check(self) -> None:
-        """
+        """Refuses a request once the end has begun.
+
         Raises:
             Error: no requests are taken any more.
         """
