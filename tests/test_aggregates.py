@@ -320,7 +320,7 @@ async def test_null_is_one_of_the_distinct_values(folder: Path, index: str) -> N
     async with aiostoolap.connect(folder, checkpoint_every=None) as db:
         await db.execute_script(f"CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT); {index}")
         await db.execute("INSERT INTO t VALUES (1, 1, 'x'), (2, NULL, NULL), (3, 1, 'x')")
-        for step in ("", "CHECKPOINT", "INSERT INTO t VALUES (4, 5, 'x')", "ALTER TABLE t ADD COLUMN c TEXT"):
+        for step in ("", "CHECKPOINT", "INSERT INTO t VALUES (4, 5, 'x'), (5, NULL, NULL)", "ALTER TABLE t ADD COLUMN c TEXT"):
             await (db.checkpoint() if step == "CHECKPOINT" else db.execute(step or "SELECT 1"))
             values = [1, None] if step in ("", "CHECKPOINT") else [1, 5, None]
             assert sorted(await db.query("SELECT DISTINCT a FROM t", into=tuple), key=repr) == [(a,) for a in values]
