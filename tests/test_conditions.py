@@ -174,6 +174,40 @@ async def test_conditions_on_other_types(db: DB, condition: str, rows: list[int]
     assert await db.execute(f"DELETE FROM f WHERE {condition}") == len(rows)
 
 
+@pytest.mark.parametrize("definitions", [[], ["CREATE INDEX by_time ON f (createdAt)"]], ids=["scan", "index"])
+@pytest.mark.parametrize(
+    ("condition", "rows"),
+    [
+        ("createdAt > '2024-01-02'", [2]),
+        ("NOT (createdAt > '2024-01-02')", [1]),
+        ("createdat = '2024-01-01'", [1]),
+        ("createdAt BETWEEN '2024-01-01' AND '2024-01-02'", [1]),
+        ("createdAt IN ('2024-01-01', '2024-01-02')", [1]),
+        ("createdat NOT IN ('2024-01-01', '2024-01-02')", [2]),
+        ("createdAt NOT IN ('2024-01-01', NULL)", []),
+        ("NOT (createdAt IN ('2024-01-01', NULL))", []),
+        ("N = '10'", [1]),
+        ("F IN (2)", [2]),
+        ("F NOT IN (2)", [1]),
+    ],
+)
+async def test_literals_of_other_types(db: DB, condition: str, rows: list[int], definitions: list[str]) -> None:
+    await db.execute("CREATE TABLE f (id INTEGER PRIMARY KEY, createdAt TIMESTAMP, N INTEGER, F FLOAT)")
+    await db.execute("INSERT INTO f VALUES (1, '2024-01-01', 10, 1.5), (2, '2024-01-05', 20, 2), (3, NULL, NULL, NULL)")
+    for definition in definitions:
+        await db.execute(definition)
+    assert await db.query(f"SELECT id FROM f WHERE {condition} ORDER BY id", into=int) == rows
+    assert await db.execute(f"DELETE FROM f WHERE {condition}") == len(rows)
+
+
+async def test_moments_in_a_list(db: DB) -> None:
+    await db.execute("CREATE TABLE f (id INTEGER PRIMARY KEY, at TIMESTAMP)")
+    days = [datetime(2024, 1, day, tzinfo=UTC) for day in (1, 2, 3)]
+    await db.execute_many("INSERT INTO f VALUES ($1, $2)", list(enumerate(days)))
+    assert await db.query("SELECT id FROM f WHERE at IN ($1, $2) ORDER BY id", days[:2], into=int) == [0, 1]
+    assert await db.query("SELECT id FROM f WHERE at NOT IN ($1, $2)", days[:2], into=int) == [2]
+
+
 async def test_a_list_of_rows_that_is_too_long_is_an_error(db: DB) -> None:
     await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER)")
     await db.execute("INSERT INTO t VALUES (1, 10), (2, 20)")
