@@ -548,6 +548,7 @@ def condition(rng: random.Random, tables: str) -> str:
             f"{one} BETWEEN {other} AND 4",
             f"{one} IS NOT NULL",
             f"{one} <= {other}",
+            f"{one} <= {one}",
             f"COALESCE({one}, 2) = 2",
             f"EXISTS (SELECT 1 FROM a AS e JOIN b AS f ON e.x = f.x JOIN c AS g ON g.id = f.y WHERE e.y = {one})",
             f"{one} = (SELECT MIN(e.x) FROM a AS e JOIN b AS f ON e.id = f.id JOIN c AS g ON g.id = f.id"
