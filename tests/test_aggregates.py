@@ -320,7 +320,12 @@ async def test_null_is_one_of_the_distinct_values(folder: Path, index: str) -> N
     async with aiostoolap.connect(folder, checkpoint_every=None) as db:
         await db.execute_script(f"CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT); {index}")
         await db.execute("INSERT INTO t VALUES (1, 1, 'x'), (2, NULL, NULL), (3, 1, 'x')")
-        for step in ("", "CHECKPOINT", "INSERT INTO t VALUES (4, 5, 'x'), (5, NULL, NULL)", "ALTER TABLE t ADD COLUMN c TEXT"):
+        for step in (
+            "",
+            "CHECKPOINT",
+            "INSERT INTO t VALUES (4, 5, 'x'), (5, NULL, NULL)",
+            "ALTER TABLE t ADD COLUMN c TEXT",
+        ):
             await (db.checkpoint() if step == "CHECKPOINT" else db.execute(step or "SELECT 1"))
             values = [1, None] if step in ("", "CHECKPOINT") else [1, 5, None]
             assert sorted(await db.query("SELECT DISTINCT a FROM t", into=tuple), key=repr) == [(a,) for a in values]
@@ -460,6 +465,8 @@ async def test_a_filter_is_kept_also_by_an_index(folder: Path, sealed: bool) -> 
 async def test_a_condition_on_a_series_adds_nothing(db: DB, series: str, condition: str, values: list[int]) -> None:
     sql = f"SELECT value FROM generate_series({series}) WHERE {condition}"
     assert sorted(await db.query(sql, into=int)) == values
+
+
 @pytest.mark.parametrize("index", ["", "CREATE INDEX by_a ON t (a)"], ids=["plain", "indexed"])
 @pytest.mark.parametrize("kind", ["INTEGER", "TEXT"])
 async def test_null_among_the_distinct_values_of_volumes(folder: Path, kind: str, index: str) -> None:
@@ -483,6 +490,8 @@ async def test_null_among_the_distinct_values_of_volumes(folder: Path, kind: str
         assert await distinct("a") == ["1", "3", "5"]
         await db.checkpoint()
         assert await distinct("a") == ["1", "3", "5"]
+
+
 @pytest.mark.parametrize("sealed", [False, True])
 async def test_zero_is_one_group_whatever_its_sign(folder: Path, sealed: bool) -> None:
     async with aiostoolap.connect(folder, checkpoint_every=None) as db:

@@ -392,5 +392,5 @@ async def test_aggregates_are_compared_with_lists_and_bounds(db: DB) -> None:
 async def test_a_function_that_is_not_there_is_an_error(db: DB, call: str, statement: str) -> None:
     await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT)")
     await db.execute("INSERT INTO t VALUES (1, 1, 'x')")
-    with pytest.raises(aiostoolap.ProgrammingError, match=f"no function is named {call.partition('(')[0]}"):
+    with pytest.raises(aiostoolap.ProgrammingError, match=f"Function not found: {call.partition('(')[0]}"):
         await db.query(statement.format(call))

@@ -1,5 +1,6 @@
 //! Comparisons that the engine takes for others. Of two rows it compares the first values alone; what an aggregate is compared
 //! with by IN or BETWEEN, it does not find. Both are said in other words.
+use stoolap::Error;
 use stoolap::executor::utils::expression_contains_aggregate;
 use stoolap::functions::registry::global_registry;
 use stoolap::parser::Token;
@@ -34,7 +35,7 @@ fn check_function(name: &str) -> Result<(), Failure> {
     if global_registry().exists(name) || WITHOUT_ENTRY.iter().any(|known| name.eq_ignore_ascii_case(known)) {
         return Ok(());
     }
-    Err(Failure::new("function_not_found", format!("no function is named {name}")))
+    Err(Error::internal(format!("Compile error: Function not found: {name}")).into())
 }
 
 fn compares(operator: InfixOperator) -> bool {

@@ -70,12 +70,6 @@ WRONG = (
         [(2,)],
     ),
     Wrong(
-        "SELECT * has the columns of the right table first, where a condition is on that alone",
-        TABLES,
-        "SELECT * FROM t JOIN u ON t.id = u.id WHERE u.c > 2",
-        [(2, 20, "Y", 2, 5)],
-    ),
-    Wrong(
         "a duplicate that an UPDATE makes or leaves within a transaction is found by its commit",
         (
             "CREATE TABLE n (id INTEGER PRIMARY KEY, a INTEGER UNIQUE)",
