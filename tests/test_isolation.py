@@ -3,8 +3,8 @@ Adya's thesis (1999): which of them each isolation level has."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine
 import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeAlias
 
