@@ -589,3 +589,11 @@ async def test_windows_over_calculations(filled: DB, call: str, window: str, end
     rows = await filled.query(sql + end, into=tuple)
     assert len(rows) == (2 if end.endswith("2") else 4)
     assert set(rows) <= set(right)
+
+
+@pytest.mark.parametrize("aggregate", ["COUNT(*)", "1 + MAX(id)"])
+async def test_groups_that_an_aggregate_hides_are_refused(filled: DB, aggregate: str) -> None:
+    with pytest.raises(aiostoolap.NotSupportedError, match=r"GROUP BY t\.c beside an aggregate of that name"):
+        await filled.query(f"SELECT b, {aggregate} AS c FROM t GROUP BY b, t.c")
+    sql = f"SELECT c AS b, {aggregate} AS n FROM t WHERE id < 3 GROUP BY t.c"
+    assert await filled.query(sql, into=tuple) == [(True, 2 if aggregate == "COUNT(*)" else 3)]

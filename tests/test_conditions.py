@@ -276,6 +276,24 @@ async def test_what_is_said_of_booleans_is_never_unknown(folder: Path, sealed: b
         assert await db.execute("DELETE FROM t WHERE NOT (d IS TRUE)") == 2
 
 
+@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
+async def test_an_index_of_booleans_has_keys_below_zero(folder: Path, sealed: bool) -> None:
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, d BOOLEAN)")
+        await db.execute("CREATE INDEX t_d ON t(d)")
+        async with db.transaction() as tx:
+            await tx.execute("INSERT INTO t VALUES (-1, TRUE), (2, FALSE), (-5, TRUE), (7, TRUE), (-9, NULL)")
+        if sealed:
+            await db.checkpoint()
+        found = "SELECT id FROM t WHERE d = TRUE"
+        assert await db.query(f"{found} ORDER BY id", into=int) == [-5, -1, 7]
+        assert await db.query(f"{found} AND id > -3 ORDER BY id", into=int) == [-1, 7]
+        assert await db.query(f"{found} ORDER BY id LIMIT 1", into=int) == [-5]
+        assert await db.execute("UPDATE t SET d = FALSE WHERE d = TRUE AND id < 0") == 2
+        assert await db.query(found, into=int) == [7]
+        assert await db.execute("DELETE FROM t WHERE d = FALSE") == 3
+
+
 @pytest.mark.parametrize("method", ["BITMAP", "HASH", "BTREE"])
 async def test_ranges_beside_indexes_of_all_kinds(db: DB, method: str) -> None:
     await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, b TEXT)")

@@ -159,6 +159,23 @@ async def test_alterations_wait_for_those_who_write(db: DB) -> None:
     await reader.rollback()
 
 
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_a_truncation_waits_for_snapshots(folder: Path, sealed: bool) -> None:
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b INTEGER)")
+        await db.execute("INSERT INTO t VALUES (1, 1), (2, 2)")
+        if sealed:
+            await db.checkpoint()
+        async with db.transaction(isolation="snapshot") as tx:
+            assert await tx.query_value("SELECT COUNT(*) FROM t") == 2
+            with pytest.raises(aiostoolap.OperationalError) as caught:
+                await db.execute("TRUNCATE TABLE t")
+            assert caught.value.code == "table_in_use"
+            assert await answers(tx, "SELECT * FROM t ORDER BY a") == [(1, 1), (2, 2)]
+        assert await db.execute("TRUNCATE TABLE t") == 2
+        assert await answers(db, "SELECT * FROM t") == []
+
+
 # What the engine remembers.
 
 
@@ -245,6 +262,23 @@ async def test_literals_survive_what_is_printed_again(folder: Path, literal: str
         assert await answers(db, "SELECT * FROM v") == [(1, text)]
         with pytest.raises(aiostoolap.CheckViolationError):
             await db.execute("INSERT INTO t (a, c) VALUES (2, $1)", (text,))
+
+
+async def test_quoted_names_survive_what_is_printed_again(folder: Path) -> None:
+    async with aiostoolap.connect(folder) as db:
+        await db.execute('CREATE TABLE "a t" ("an id" INTEGER PRIMARY KEY, "order" INTEGER CHECK ("order" > 0))')
+        await db.execute('CREATE VIEW v AS SELECT "an id" AS "The ""id""", q."order" FROM "a t" AS q')
+        await db.execute(
+            'CREATE VIEW w AS SELECT "q q"."The ""id""" AS "select" FROM v AS "q q" WHERE "q q"."order" > 1'
+        )
+    async with aiostoolap.connect(folder) as db:
+        await db.execute('INSERT INTO "a t" VALUES (1, 1), (2, 2)')
+        with pytest.raises(aiostoolap.CheckViolationError):
+            await db.execute('INSERT INTO "a t" VALUES (3, 0)')
+        result = await db.query("SELECT * FROM v")
+        assert list(result.columns) == ['The "id"', "order"]
+        assert [tuple(row) for row in result] == [(1, 1), (2, 2)]
+        assert await answers(db, 'SELECT "select" FROM w') == [(2,)]
 
 
 # Sizes.
@@ -534,6 +568,10 @@ ANSWERS: list[tuple[str, list[Any]]] = [
     ("SELECT NOT EXISTS (SELECT 1 FROM l WHERE o = 1), id FROM c LIMIT 1", [(False, 1)]),
     ("SELECT CASE WHEN EXISTS (SELECT 1 FROM l WHERE l.o = c.id) THEN 'k' END FROM c WHERE id > 2", [("k",), (None,)]),
     ("SELECT id > ALL (SELECT o FROM l), 2 = ANY (SELECT o FROM l) FROM c WHERE id > 2", [(False, True), (True, True)]),
+    # A column of a table that has the name of one of the result.
+    ("SELECT -id AS id FROM c ORDER BY c.id", [(-1,), (-2,), (-3,), (-4,)]),
+    ("SELECT 9 - q.id AS id FROM (SELECT id FROM c) AS q WHERE q.id > 1 ORDER BY q.id LIMIT 2", [(7,), (6,)]),
+    ("SELECT id % 2 AS id FROM c AS q ORDER BY id, q.id DESC", [(0,), (0,), (1,), (1,)]),
     # What the parser did not know.
     ("SELECT COUNT(ALL y), COUNT(*) FROM c", [(3, 4)]),
 ]

@@ -584,3 +584,42 @@ async def test_conditions_of_joins_of_many_tables(db: DB, seed: int) -> None:
         sql = f"SELECT {rng.choice(['*', ', '.join(f'{table}.id' for table in tables)])} FROM {source} WHERE {where}"
         found = [list(row) for row in await db.query(sql, into=tuple)]
         assert sorted(map(repr, found)) == sorted(repr(list(row)) for row in judge.execute(sql)), sql
+
+
+JOINED_JOINS = [
+    "SELECT t.id, u.id, v.id FROM t LEFT JOIN (u JOIN v ON u.a = v.a) ON t.id = u.id",
+    "SELECT t.id, u.id, v.id FROM t JOIN (u LEFT JOIN v ON u.id = v.a) ON t.a = u.a WHERE v.id IS NULL",
+    "SELECT * FROM (t CROSS JOIN u) JOIN (v AS x JOIN v AS y ON x.a = y.id) ON u.id = x.id",
+    "SELECT COUNT(*), SUM(x.id) FROM (t LEFT JOIN (u JOIN (v AS x JOIN v ON x.id = v.a) ON u.a = x.a) ON t.a = v.id)",
+    "SELECT id FROM (t)",
+]
+
+
+@pytest.mark.parametrize("sql", JOINED_JOINS)
+async def test_joins_are_joined_as_a_whole(db: DB, sql: str) -> None:
+    judge = sqlite3.connect(":memory:")
+    for name in "tuv":
+        create = f"CREATE TABLE {name} (id INTEGER PRIMARY KEY, a INTEGER)"
+        fill = f"INSERT INTO {name} VALUES (?, ?)"
+        rows = [(n, n * ord(name) % 5 or None) for n in range(1, 8)]
+        await db.execute(create)
+        await db.execute_many(fill, rows)
+        judge.execute(create)
+        judge.executemany(fill, rows)
+    right = sorted(judge.execute(sql).fetchall(), key=repr)
+    judge.close()
+    assert right
+    assert sorted(await db.query(sql, into=tuple), key=repr) == right
+    if "*" not in sql.split(" FROM ")[0]:
+        await db.execute(f"CREATE VIEW w AS {sql.replace('t.id, u.id, v.id', 't.id AS i, u.id AS j, v.id AS k')}")
+        assert sorted(await db.query("SELECT * FROM w", into=tuple), key=repr) == right
+
+
+@pytest.mark.parametrize("join", ["RIGHT JOIN city USING (id)", "FULL JOIN city USING (id)", "NATURAL RIGHT JOIN city"])
+async def test_columns_that_an_outer_join_would_take_from_the_left_are_refused(shop: DB, join: str) -> None:
+    await shop.execute("CREATE TABLE mayor (id INTEGER PRIMARY KEY, mayor TEXT)")
+    with pytest.raises(aiostoolap.NotSupportedError, match="COALESCE"):
+        await shop.query(f"SELECT id, name FROM mayor {join}")
+    assert await shop.query("SELECT id, name FROM city LEFT JOIN mayor USING (id) WHERE id = 2", into=tuple) == [
+        (2, "city2")
+    ]

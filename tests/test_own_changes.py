@@ -280,6 +280,37 @@ async def test_targets_of_conflicts_have_no_case(folder: Path, sealed: bool) -> 
 
 
 @pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
+@pytest.mark.parametrize("values", ["VALUES ({})", "SELECT {}"])
+async def test_the_conflict_that_is_named_comes_first(folder: Path, values: str, sealed: bool) -> None:
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute("CREATE TABLE p (name TEXT UNIQUE)")
+        await db.execute("CREATE TABLE n (id INTEGER PRIMARY KEY, a INTEGER UNIQUE, b INTEGER UNIQUE)")
+        await db.execute("CREATE TABLE c (id INTEGER PRIMARY KEY, name TEXT REFERENCES p(name))")
+        await db.execute("INSERT INTO p VALUES ('x')")
+        await db.execute("INSERT INTO n VALUES (1, 2, 3), (4, 5, 6)")
+        await db.execute("INSERT INTO c VALUES (1, 'x')")
+        if sealed:
+            await db.checkpoint()
+
+        async def insert(table: str, row: str, conflict: str) -> int:
+            return await db.execute(f"INSERT INTO {table} {values.format(row)} ON CONFLICT {conflict}")
+
+        assert await insert("n", "1, 2, 9", "(a) DO NOTHING") == 0
+        assert await insert("n", "4, 2, 6", "(a) DO UPDATE SET b = EXCLUDED.b + 10") == 1
+        assert await insert("n", "4, 0, 16", "(id) DO UPDATE SET a = n.a + 10") == 1
+        assert await insert("c", "1, 'nosuch'", "(id) DO NOTHING") == 0
+        assert await insert("c", "1, 'nosuch'", "DO NOTHING") == 0
+        for table, row, target in (("n", "1, 7, 8", "(a)"), ("n", "7, NULL, 6", "(a)"), ("c", "2, 'nosuch'", "(id)")):
+            with pytest.raises(aiostoolap.IntegrityError):
+                await insert(table, row, f"{target} DO NOTHING")
+        async with db.transaction() as tx:
+            await tx.execute("DELETE FROM n WHERE id = 4")
+            with pytest.raises(aiostoolap.IntegrityError):
+                await tx.execute("INSERT INTO n VALUES (1, 15, 9) ON CONFLICT (a) DO NOTHING")
+        assert await db.query("SELECT * FROM n", into=tuple) == [(1, 2, 16)]
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
 @pytest.mark.parametrize(("script", "refused"), UNIQUE)
 async def test_unique_values_of_one_transaction(folder: Path, script: str, refused: int, sealed: bool) -> None:
     judge = sqlite3.connect(":memory:", isolation_level=None)

@@ -8,6 +8,7 @@ use stoolap::parser::ast::{
 };
 use stoolap::parser::{Position, Token, TokenType};
 
+use crate::errors::Failure;
 use crate::names::{self, Parts, Scope, Source};
 
 /// Makes joins of the products in a SELECT, whose names are complete.
@@ -19,6 +20,16 @@ pub fn join(select: &mut SelectStatement, scope: &Scope) {
         }
         connect(source, &equalities);
     }
+}
+
+/// RIGHT and FULL JOIN with USING or NATURAL: the joined column would be the left one's, NULL where there is none.
+pub fn check(join: &JoinTableSource) -> Result<(), Failure> {
+    let is_outer = join.join_type.ends_with("RIGHT") || join.join_type.ends_with("FULL");
+    if is_outer && (join.join_type.starts_with("NATURAL") || !join.using_columns.is_empty()) {
+        let message = "RIGHT and FULL JOIN take no USING and no NATURAL: write ON a.x = b.x, and COALESCE(a.x, b.x)";
+        return Err(Failure::new("not_supported", message));
+    }
+    Ok(())
 }
 
 fn both(one: Expression, other: Expression) -> Expression {

@@ -8,6 +8,7 @@
 #![feature(alloc_error_hook, core_intrinsics, internal_output_capture, link_llvm_intrinsics, thread_local)]
 #![allow(internal_features)] // Catching our own exception has no stable name.
 
+mod aliases;
 mod comparisons;
 mod connection;
 mod database;

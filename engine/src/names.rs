@@ -18,7 +18,7 @@ use stoolap::parser::ast::{
 use stoolap::storage::traits::Engine;
 
 use crate::errors::Failure;
-use crate::{comparisons, groups, joins};
+use crate::{aliases, comparisons, groups, joins};
 
 type Outcome<T = ()> = Result<T, Failure>;
 /// The columns of a source, in lower case; None if they are not known.
@@ -209,6 +209,7 @@ impl<'a> Scope<'a> {
                 self.add(table.alias.as_ref().or(Some(&table.name)), found);
             }
             Expression::JoinSource(join) => {
+                joins::check(join)?;
                 self.add_source(&mut join.left)?;
                 self.add_source(&mut join.right)?;
             }
@@ -271,6 +272,7 @@ impl<'a> Scope<'a> {
         }
         joins::join(select, &scope);
         groups::align(select, &scope);
+        aliases::uncover(select, &scope)?;
         let columns = scope.results(select);
         // What is added sees the common tables, but not the sources.
         scope.sources.clear();
