@@ -325,6 +325,28 @@ async def test_an_upsert_does_not_pass_over_the_row_of_another_transaction(folde
         assert await db.query("SELECT * FROM t", into=tuple) == [(4, 3)]
 
 
+@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
+@pytest.mark.parametrize("upsert", ["", " ON CONFLICT (id) DO UPDATE SET value = t.value + 1"])
+async def test_a_snapshot_inserts_no_key_that_it_sees(folder: Path, upsert: str, sealed: bool) -> None:
+    """An error, at the latest when it is committed, also if another transaction has deleted the row."""
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER)")
+        await db.execute("INSERT INTO t VALUES (3, 4), (5, 5)")
+        if sealed:
+            await db.checkpoint()
+        tx = await db.begin("snapshot")
+        assert await tx.query_value("SELECT value FROM t WHERE id = 3") == 4
+        await db.execute("DELETE FROM t WHERE id = 3")
+        with pytest.raises((TransactionConflictError, aiostoolap.UniqueViolationError)):
+            await tx.execute(f"INSERT INTO t VALUES (3, 0){upsert}")
+            await tx.commit()
+        await tx.rollback()
+        async with db.transaction("snapshot") as own:
+            await own.execute("DELETE FROM t WHERE id = 5")
+            await own.execute(f"INSERT INTO t VALUES (5, 6), (3, 1){upsert}")
+        assert await db.query("SELECT * FROM t ORDER BY id", into=tuple) == [(3, 1), (5, 6)]
+
+
 @pytest.mark.parametrize("isolation", BOTH)
 @pytest.mark.parametrize(
     "change", [None, "UPDATE t SET value = 17", "DELETE FROM t", "UPDATE t SET value = 9 WHERE id = 4"]
