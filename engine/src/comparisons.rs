@@ -4,12 +4,15 @@ use stoolap::Error;
 use stoolap::executor::utils::expression_contains_aggregate;
 use stoolap::functions::registry::global_registry;
 use stoolap::parser::Token;
-use stoolap::parser::ast::{BetweenExpression, Expression, InExpression, InfixExpression, InfixOperator, PrefixExpression};
+use stoolap::parser::ast::{
+    BetweenExpression, Expression, InExpression, InfixExpression, InfixOperator, PrefixExpression,
+};
 
 use crate::errors::Failure;
 
 /// Functions that the engine knows by their names alone.
-const WITHOUT_ENTRY: [&str; 6] = ["COALESCE", "CURRENT_TRANSACTION_ID", "GREATEST", "GROUPING", "LEAST", "NULLIF"];
+const WITHOUT_ENTRY: [&str; 6] =
+    ["COALESCE", "CURRENT_TRANSACTION_ID", "GREATEST", "GROUPING", "LEAST", "NULLIF"];
 
 /// Says a comparison in other words, if that is necessary.
 pub fn mend(expression: &mut Expression) -> Result<(), Failure> {
@@ -44,7 +47,14 @@ fn compares(operator: InfixOperator) -> bool {
     };
     matches!(
         operator,
-        Equal | NotEqual | LessThan | LessEqual | GreaterThan | GreaterEqual | IsDistinctFrom | IsNotDistinctFrom
+        Equal
+            | NotEqual
+            | LessThan
+            | LessEqual
+            | GreaterThan
+            | GreaterEqual
+            | IsDistinctFrom
+            | IsNotDistinctFrom
     )
 }
 
@@ -94,7 +104,8 @@ fn row(expression: &Expression) -> Option<&[Expression]> {
 /// `x BETWEEN a AND b` as `x >= a AND x <= b`.
 fn split(between: &BetweenExpression) -> Expression {
     let token = &between.token;
-    let bound = |operator: &str, bound: &Expression| infixed(token, (*between.expr).clone(), operator, bound.clone());
+    let bound =
+        |operator: &str, bound: &Expression| infixed(token, (*between.expr).clone(), operator, bound.clone());
     let within = infixed(token, bound(">=", &between.lower), "AND", bound("<=", &between.upper));
     if between.not { negated(token, within) } else { within }
 }

@@ -26,7 +26,8 @@ pub fn join(select: &mut SelectStatement, scope: &Scope) {
 pub fn check(join: &JoinTableSource) -> Result<(), Failure> {
     let is_outer = join.join_type.ends_with("RIGHT") || join.join_type.ends_with("FULL");
     if is_outer && (join.join_type.starts_with("NATURAL") || !join.using_columns.is_empty()) {
-        let message = "RIGHT and FULL JOIN take no USING and no NATURAL: write ON a.x = b.x, and COALESCE(a.x, b.x)";
+        let message =
+            "RIGHT and FULL JOIN take no USING and no NATURAL: write ON a.x = b.x, and COALESCE(a.x, b.x)";
         return Err(Failure::new("not_supported", message));
     }
     Ok(())
