@@ -591,6 +591,12 @@ async def test_windows_over_calculations(filled: DB, call: str, window: str, end
     assert set(rows) <= set(right)
 
 
+@pytest.mark.parametrize("columns", ["*, -id AS id", "DISTINCT -id AS id", "1 - RANK() OVER (ORDER BY a) AS id"])
+async def test_orders_that_a_result_hides_are_refused(filled: DB, columns: str) -> None:
+    with pytest.raises(aiostoolap.NotSupportedError, match=r"ORDER BY t\.id beside another column of that name"):
+        await filled.query(f"SELECT {columns} FROM t ORDER BY t.id")
+
+
 @pytest.mark.parametrize("aggregate", ["COUNT(*)", "1 + MAX(id)"])
 async def test_groups_that_an_aggregate_hides_are_refused(filled: DB, aggregate: str) -> None:
     with pytest.raises(aiostoolap.NotSupportedError, match=r"GROUP BY t\.c beside an aggregate of that name"):

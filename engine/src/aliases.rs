@@ -4,7 +4,7 @@ use stoolap::executor::utils::expression_contains_aggregate;
 use stoolap::parser::ast::{Expression, FunctionCall, SelectStatement};
 
 use crate::errors::Failure;
-use crate::names::Scope;
+use crate::names::{Parts, Scope};
 
 /// Orders by the columns of tables, and refuses groups by them that an alias hides.
 pub fn uncover(select: &mut SelectStatement, scope: &Scope) -> Result<(), Failure> {
@@ -16,15 +16,26 @@ pub fn uncover(select: &mut SelectStatement, scope: &Scope) -> Result<(), Failur
         }
     }
     // The rows of a join and groups are ordered before the aliases are known.
-    let is_plain = select.group_by.columns.is_empty() && !select.distinct && scope.sources.len() == 1;
-    if is_plain && select.set_operations.is_empty() {
-        for order in &mut select.order_by {
-            if namesake(&order.expression, &select.columns).is_some() {
-                order.expression = calculated(order.expression.clone());
-            }
+    if !select.group_by.columns.is_empty() || !select.set_operations.is_empty() || scope.sources.len() != 1 {
+        return Ok(());
+    }
+    let knows_results_alone = select.distinct || select.columns.iter_mut().any(is_star_or_window);
+    for order in &mut select.order_by {
+        if namesake(&order.expression, &select.columns).is_none() {
+            continue;
         }
+        if knows_results_alone {
+            let message = format!("ORDER BY {} beside another column of that name", order.expression);
+            return Err(Failure::new("not_supported", message));
+        }
+        order.expression = calculated(order.expression.clone());
     }
     Ok(())
+}
+
+fn is_star_or_window(expression: &mut Expression) -> bool {
+    matches!(expression, Expression::Star(_) | Expression::Window(_))
+        || Parts::of(expression).operands.into_iter().any(is_star_or_window)
 }
 
 /// What a result calls by the name of a column, `t.a`, without being it.
