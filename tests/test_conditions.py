@@ -281,8 +281,8 @@ async def test_an_index_of_booleans_has_keys_below_zero(folder: Path, sealed: bo
     async with aiostoolap.connect(folder, checkpoint_every=None) as db:
         await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, d BOOLEAN)")
         await db.execute("CREATE INDEX t_d ON t(d)")
-        async with db.transaction() as tx:
-            await tx.execute("INSERT INTO t VALUES (-1, TRUE), (2, FALSE), (-5, TRUE), (7, TRUE), (-9, NULL)")
+        for row in ((-1, True), (2, False), (-5, True), (7, True), (-9, None)):
+            await db.execute("INSERT INTO t VALUES ($1, $2)", row)
         if sealed:
             await db.checkpoint()
         found = "SELECT id FROM t WHERE d = TRUE"

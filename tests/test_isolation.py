@@ -334,13 +334,11 @@ async def test_a_snapshot_inserts_no_key_that_it_sees(folder: Path, upsert: str,
         await db.execute("INSERT INTO t VALUES (3, 4), (5, 5)")
         if sealed:
             await db.checkpoint()
-        tx = await db.begin("snapshot")
-        assert await tx.query_value("SELECT value FROM t WHERE id = 3") == 4
-        await db.execute("DELETE FROM t WHERE id = 3")
         with pytest.raises((TransactionConflictError, aiostoolap.UniqueViolationError)):
-            await tx.execute(f"INSERT INTO t VALUES (3, 0){upsert}")
-            await tx.commit()
-        await tx.rollback()
+            async with db.transaction("snapshot") as tx:
+                assert await tx.query_value("SELECT value FROM t WHERE id = 3") == 4
+                await db.execute("DELETE FROM t WHERE id = 3")
+                await tx.execute(f"INSERT INTO t VALUES (3, 0){upsert}")
         async with db.transaction("snapshot") as own:
             await own.execute("DELETE FROM t WHERE id = 5")
             await own.execute(f"INSERT INTO t VALUES (5, 6), (3, 1){upsert}")
