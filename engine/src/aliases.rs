@@ -6,13 +6,11 @@ use stoolap::parser::ast::{Expression, FunctionCall, SelectStatement};
 use crate::errors::Failure;
 use crate::names::{Parts, Scope};
 
-/// Orders by the columns of tables, and refuses groups by them that an alias hides.
+/// Orders and groups by the columns of tables; refuses to order by those of which only the result is known.
 pub fn uncover(select: &mut SelectStatement, scope: &Scope) -> Result<(), Failure> {
     for group in &select.group_by.columns {
         if namesake(group, &select.columns).is_some_and(expression_contains_aggregate) {
-            let message =
-                format!("GROUP BY {group} beside an aggregate of that name: give the aggregate another one");
-            return Err(Failure::new("not_supported", message));
+            select.columns.iter_mut().for_each(|column| qualify(column, group));
         }
     }
     // The rows of a join and groups are ordered before the aliases are known.
@@ -31,6 +29,18 @@ pub fn uncover(select: &mut SelectStatement, scope: &Scope) -> Result<(), Failur
         order.expression = calculated(order.expression.clone());
     }
     Ok(())
+}
+
+/// Names the table of a column that is grouped by, `t.a`, also where there is only `a`.
+fn qualify(expression: &mut Expression, group: &Expression) {
+    match (&*expression, group) {
+        (Expression::Identifier(name), Expression::QualifiedIdentifier(column))
+            if name.value_lower == column.name.value_lower =>
+        {
+            *expression = group.clone();
+        }
+        _ => Parts::of(expression).operands.into_iter().for_each(|operand| qualify(operand, group)),
+    }
 }
 
 fn is_star_or_window(expression: &mut Expression) -> bool {
