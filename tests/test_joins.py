@@ -162,12 +162,13 @@ async def test_columns_keep_their_order_beside_a_derived_table(db: DB, end: str)
         ("(SELECT a, id AS b FROM t)", "s.a = u.c_id"),
         ("(SELECT a, MAX(id) AS b FROM t GROUP BY a)", "u.c_id = s.a"),
     ):
-        expected = [(1, "a", 1, 8), (2, "b", 2, 9)][: 1 if "LIMIT" in end else 2]
+        expected = [(1, "a", 1, 8), (2, "b", 2, 9)]
         rows = await db.query(f"SELECT * FROM u JOIN {table} AS s ON {condition}{end}", into=tuple)
         assert [name.rpartition(".")[2] for name in rows.columns] == ["c_id", "c_name", "a", "b"]
-        assert sorted(rows) == expected
-        rows = await db.query(f"SELECT *, b + 1 FROM u JOIN {table} AS s ON {condition}{end}", into=tuple)
-        assert sorted(rows) == [(*row, row[3] + 1) for row in expected]
+        assert set(rows) <= set(expected)
+        assert len(rows) == (1 if "LIMIT" in end else 2)
+        more = await db.query(f"SELECT *, b + 1 FROM u JOIN {table} AS s ON {condition}{end}", into=tuple)
+        assert sorted(more) == [(*row, row[3] + 1) for row in sorted(rows)]
         rows = await db.query(f"WITH s AS {table} SELECT * FROM u JOIN s ON {condition}{end}", into=tuple)
         assert sorted(rows) == expected
 
