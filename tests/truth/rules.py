@@ -177,7 +177,7 @@ RULES = (
 
 AGGREGATES = "COUNT|SUM|AVG|MIN|MAX|BOOL_AND|BOOL_OR|GROUP_CONCAT|STRING_AGG|MEDIAN|STDDEV|VARIANCE"
 UNKNOWN = re.compile(
-    r"\bWHERE\b.*(\b(UPPER|LOWER|TRIM|LENGTH|ABS|COALESCE|NULLIF|SUBSTR|POSITION|REPLACE|LEAST|GREATEST|ROUND|SIGN|CONCAT\w*|LEFT|REVERSE|EXTRACT|LN|JSON_\w+)\("
+    r"\bWHERE\b.*(\b(UPPER|LOWER|TRIM|LENGTH|ABS|COALESCE|NULLIF|SUBSTR|POSITION|REPLACE|LEAST|GREATEST|ROUND|SIGN|CONCAT\w*|LEFT|REVERSE|EXTRACT|LN|DATE_TRUNC|TIME_TRUNC|JSON_\w+)\("
     r"|\b(NOT|OR)\b.*\b(LIKE|ILIKE|IN)\b)",
     re.S,
 )
@@ -304,6 +304,11 @@ BETTER = (
         "unknown conditions",
         "patch 42: functions, LIKE and IN of a NULL hold for no row; native takes more rows, or has no more to change",
         _answered(UNKNOWN),
+    ),
+    Rule(
+        "keys below 0",
+        "patch 99zp: an index on a BOOLEAN takes them",
+        lambda step, ours, native: "bitmap index: row_id must be non-negative" in native.message,
     ),
     Rule(
         "LIKE",
