@@ -169,8 +169,9 @@ async def test_columns_keep_their_order_beside_a_derived_table(db: DB, end: str)
         assert len(rows) == (1 if "LIMIT" in end else 2)
         more = await db.query(f"SELECT *, b + 1 FROM u JOIN {table} AS s ON {condition}{end}", into=tuple)
         assert sorted(more) == [(*row, row[3] + 1) for row in sorted(rows)]
-        rows = await db.query(f"WITH s AS {table} SELECT * FROM u JOIN s ON {condition}{end}", into=tuple)
-        assert sorted(rows) == expected
+        common = await db.query(f"WITH s AS {table} SELECT * FROM u JOIN s ON {condition}{end}", into=tuple)
+        assert set(common) <= set(expected)
+        assert len(common) == len(rows)
 
 
 async def test_parameters_beside_it(shop: DB) -> None:

@@ -306,6 +306,16 @@ BETTER = (
         _answered(UNKNOWN),
     ),
     Rule(
+        "windows over joins",
+        "patch 99zi: no LIMIT is pushed into such a join, which native then refuses",
+        lambda step, ours, native: not ours.code and "Window functions require special" in native.message,
+    ),
+    Rule(
+        "functions that are not there",
+        "comparisons.rs: they are errors also where nothing is evaluated",
+        lambda step, ours, native: ours.code == "function_not_found" and not native.code,
+    ),
+    Rule(
         "keys below 0",
         "patch 99zp: an index on a BOOLEAN takes them",
         lambda step, ours, native: "bitmap index: row_id must be non-negative" in native.message,
