@@ -105,3 +105,10 @@ async def test_large_keys(db: DB, oracle: sqlite3.Connection) -> None:
     oracle.execute("INSERT INTO t VALUES (?, 1, 'v1', 0)", (2**34,))
     oracle.execute("DELETE FROM t WHERE id = ?", (2**33,))
     await compare()
+
+
+async def test_the_smallest_integer_is_divided(db: DB) -> None:
+    await db.execute("CREATE TABLE s (a INTEGER)")
+    await db.execute("INSERT INTO s VALUES ($1)", (-(2**63),))
+    assert await db.query_one("SELECT a / -1, a % -1, MOD(a, -1), a / 2 FROM s", into=tuple) == (None, 0, 0, -(2**62))
+    assert await db.query_one("SELECT a / 0, a % 0 FROM s", into=tuple) == (None, None)

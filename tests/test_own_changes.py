@@ -432,3 +432,20 @@ async def test_an_analysed_table_hides_nothing(folder: Path, sealed: bool) -> No
             await db.execute("ANALYZE p")
             assert await tx.query("SELECT id FROM p WHERE a = 99", into=int) == [10]
             assert await tx.query("SELECT id FROM p WHERE a < 13 ORDER BY id", into=int) == [7, 8, 11]
+
+
+@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
+async def test_a_key_again_meets_unique_values(folder: Path, sealed: bool) -> None:
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        await db.execute("CREATE TABLE w (id INTEGER PRIMARY KEY, a INTEGER UNIQUE, c INTEGER)")
+        await db.execute("INSERT INTO w VALUES (1, 10, 1), (2, 20, 2)")
+        if sealed:
+            await db.checkpoint()
+        async with db.transaction() as tx:
+            await tx.execute("DELETE FROM w WHERE id = 1")
+            assert await tx.execute("INSERT INTO w VALUES (1, 20, 0) ON CONFLICT DO NOTHING") == 0
+            await tx.execute("INSERT INTO w VALUES (1, 20, 0) ON CONFLICT (a) DO UPDATE SET c = w.c + 1")
+            with pytest.raises(aiostoolap.UniqueViolationError):
+                await tx.execute("INSERT INTO w VALUES (1, 20, 0)")
+            await tx.execute("INSERT INTO w VALUES (1, 10, 5)")
+        assert await db.query("SELECT * FROM w ORDER BY id", into=tuple) == [(1, 10, 5), (2, 20, 3)]
