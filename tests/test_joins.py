@@ -625,3 +625,27 @@ async def test_columns_that_an_outer_join_would_take_from_the_left_are_refused(s
     assert await shop.query("SELECT id, name FROM city LEFT JOIN mayor USING (id) WHERE id = 2", into=tuple) == [
         (2, "city2")
     ]
+
+
+@pytest.mark.parametrize("join", ["JOIN", "LEFT JOIN"])
+async def test_a_common_table_is_joined_by_all_that_is_said(db: DB, join: str) -> None:
+    await db.execute_script("""
+        CREATE TABLE s (id INTEGER PRIMARY KEY, a INTEGER);
+        CREATE TABLE u (id INTEGER PRIMARY KEY, a INTEGER, z INTEGER);
+        INSERT INTO s VALUES (1, 3), (5, 1), (2, 2);
+        INSERT INTO u VALUES (1, 0, 0), (2, 3, 2), (3, NULL, 3);
+        CREATE INDEX u_z ON u(z)
+    """)
+    common = "WITH p AS (SELECT id, a FROM s WHERE a > 0) SELECT p.a, u.id FROM"
+    for condition in (
+        "u.id = p.a AND u.a + p.a > 2",
+        "u.z = p.a AND p.a + u.a > 2",
+        "p.a = u.id AND p.a = u.z AND u.a > 0",
+    ):
+        rows = [(2, 2)] if join == "JOIN" else [(1, None), (2, 2), (3, None)]
+        assert sorted(await db.query(f"{common} p {join} u ON {condition}", into=tuple)) == rows, condition
+        if join == "JOIN":
+            assert await db.query(f"{common} u JOIN p ON {condition}", into=tuple) == rows, condition
+    for condition in ("u.id = p.a", "u.z = p.a"):
+        rows = [(2, 2), (3, 3)] if condition == "u.z = p.a" else [(1, 1), (2, 2), (3, 3)]
+        assert sorted(await db.query(f"{common} p JOIN u ON {condition}", into=tuple)) == rows, condition
