@@ -412,3 +412,23 @@ async def test_a_function_that_is_not_there_is_an_error(db: DB, call: str, state
     await db.execute("INSERT INTO t VALUES (1, 1, 'x')")
     with pytest.raises(aiostoolap.ProgrammingError, match=f"Function not found: {call.partition('(')[0]}"):
         await db.query(statement.format(call))
+
+
+@pytest.mark.parametrize("month", ["'2024-01-01'", "TIMESTAMP '2024-01-01'", "'2024-01-01T00:00:00Z'"])
+async def test_calculated_times_are_compared_with_texts(db: DB, month: str) -> None:
+    await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, at TIMESTAMP)")
+    await db.execute("INSERT INTO t VALUES (1, '2024-01-01'), (2, '2024-01-05 12:30:00'), (3, '2024-02-01'), (4, NULL)")
+    for condition, ids in (
+        (f"DATE_TRUNC('month', at) = {month}", [1, 2]),
+        (f"{month} = DATE_TRUNC('month', at)", [1, 2]),
+        (f"DATE_TRUNC('month', at) <> {month}", [3]),
+        (f"NOT (DATE_TRUNC('month', at) = {month})", [3]),
+        (f"COALESCE(at, at) = {month} OR id = 4", [1, 4]),
+        (f"at - INTERVAL '1 month' = {month}", [3]),
+        (f"CASE WHEN id < 9 THEN at END <> {month}", [2, 3]),
+        ("DATE_TRUNC('month', at) = 'never'", []),
+    ):
+        assert sorted(await db.query(f"SELECT id FROM t WHERE {condition}", into=int)) == ids, condition
+    columns = f"MIN(at) = {month}, MAX(at) <> {month}, COUNT(*) FILTER (WHERE DATE_TRUNC('month', at) = {month})"
+    assert await db.query(f"SELECT {columns} FROM t", into=tuple) == [(True, True, 2)]
+    assert await db.query(f"SELECT id FROM t GROUP BY id HAVING MAX(at) = {month}", into=int) == [1]
