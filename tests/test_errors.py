@@ -77,7 +77,7 @@ CASES: list[tuple[str, type[errors.Error], str, dict[str, str]]] = [
     ("SELECT missing(1) FROM users", errors.ProgrammingError, "function_not_found", {}),
     ("INSERT INTO users VALUES (2, 'x')", errors.ProgrammingError, "invalid_argument", {}),
     ("INSERT INTO users VALUES (2, 'x', 'old')", errors.DataError, "type_conversion", {}),
-    ("SELECT -9223372036854775808 / -1", errors.InternalError, "engine_panic", {}),
+    ("SELECT TIMESTAMP '2024-01-01' + 9223372036854775807", errors.InternalError, "engine_panic", {}),
     ("SELECT LPAD('x', 3000000000)", errors.DatabaseError, "", {}),
     ("SELECT " + "(" * 30_000 + "1" + ")" * 30_000, errors.ProgrammingError, "too_deep", {}),
     ("SELECT 1" + " + 1" * 30_000, errors.ProgrammingError, "too_deep", {}),
@@ -110,15 +110,13 @@ async def test_many_panics_leave_the_database_alive(db: DB) -> None:
     await db.execute("INSERT INTO t VALUES (1, -9223372036854775808)")
     for _ in range(20):
         for sql in (
-            "SELECT b / -1 FROM t",
-            "UPDATE t SET b = b / -1",
-            "INSERT INTO t SELECT 2, b / -1 FROM t",
-            "DELETE FROM t WHERE b / -1 = 0",
+            "SELECT {} FROM t",
+            "UPDATE t SET b = {}",
+            "INSERT INTO t SELECT 2, {} FROM t",
+            "DELETE FROM t WHERE {} = 0",
         ):
-            try:
-                await db.query(sql)
-            except aiostoolap.InternalError as error:
-                assert error.code == "engine_panic"  # noqa: PT017  # some of these give NULL in place of a panic
+            with pytest.raises(aiostoolap.InternalError, match="out of bounds"):
+                await db.query(sql.format("EXTRACT(YEAR FROM TIMESTAMP '2024-01-01' + b)"))
         assert await db.query_value("SELECT COUNT(*) FROM t WHERE a = 1") == 1
         await db.execute("DELETE FROM t WHERE a = 2")
     assert await db.execute("INSERT INTO t VALUES (3, 3)") == 1

@@ -500,8 +500,7 @@ async def test_a_derived_table_has_the_columns_that_it_selects(db: DB, join: str
         common = f"WITH q AS {derived} SELECT s.b, q.a FROM s {join} q ON {condition} ORDER BY s.b"
         assert await db.query(common, into=tuple) == rows, derived
     star = f"SELECT q.*, s.b FROM s {join} (SELECT a, id FROM u) AS q ON q.id = s.k"
-    rows = [(10, 1, "x"), (20, 2, "z"), (None, 3, "y")]
-    assert sorted(await db.query(star, into=tuple), key=repr) == rows
+    assert sorted(await db.query(star, into=tuple), key=repr) == [(10, 1, "x"), (20, 2, "z"), (None, 3, "y")]
 
 
 async def test_the_first_groups_of_a_join_are_made_of_the_first_rows(shop: DB) -> None:
