@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,8 @@ from aiostoolap.core import modules
 
 settings.register_profile("ci", deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 settings.load_profile("ci")
+
+Settle = Callable[[], Awaitable[None]]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -45,3 +47,21 @@ async def numbers(db: DB) -> DB:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "db"
+
+
+@pytest.fixture
+async def stored(folder: Path) -> AsyncIterator[DB]:
+    """A database in a folder, whose rows go to volumes only by a checkpoint that a test asks for."""
+    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
+        yield db
+
+
+@pytest.fixture(params=["new", "sealed"])
+def settle(stored: DB, request: pytest.FixtureRequest) -> Settle:
+    """Has a test run twice: `await settle()` leaves the rows of `stored` in its log, or seals them in volumes."""
+
+    async def settle() -> None:
+        if request.param == "sealed":
+            await stored.checkpoint()
+
+    return settle

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import aiostoolap
 from aiostoolap import DB
+from tests.conftest import Settle
 
 SETUP = """
     CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT, c BOOLEAN, d FLOAT);
@@ -151,39 +151,33 @@ GROUPED = [
 ]
 
 
-@pytest.mark.parametrize("sealed", [False, True])
 @pytest.mark.parametrize("indexed", [False, True])
-async def test_grouped_sums_of_integers_are_integers(folder: Path, sealed: bool, indexed: bool) -> None:
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute_script(SETUP)
-        if indexed:
-            await db.execute("CREATE INDEX t_a ON t(a)")
-            await db.execute("CREATE INDEX t_b ON t(b)")
-        if sealed:
-            await db.checkpoint()
-        for sql in GROUPED:
-            for row in await db.query(sql, into=tuple):
-                assert isinstance(row[-1 if "AVG" not in sql else 1], int) or row[-1] is None, (sql, row)
-        assert await db.query("SELECT a, b, SUM(c) FROM t WHERE c GROUP BY a, b ORDER BY a", into=tuple) == [
-            (10, "x", 1),
-            (20, "Y", 1),
-        ]
-        for sql in ("SELECT a, SUM(d) FROM t GROUP BY a ORDER BY a", "SELECT a, b, SUM(d) FROM t GROUP BY a, b"):
-            assert all(isinstance(row[-1], float) for row in await db.query(sql, into=tuple)), sql
+async def test_grouped_sums_of_integers_are_integers(stored: DB, settle: Settle, indexed: bool) -> None:
+    await stored.execute_script(SETUP)
+    if indexed:
+        await stored.execute("CREATE INDEX t_a ON t(a)")
+        await stored.execute("CREATE INDEX t_b ON t(b)")
+    await settle()
+    for sql in GROUPED:
+        for row in await stored.query(sql, into=tuple):
+            assert isinstance(row[-1 if "AVG" not in sql else 1], int) or row[-1] is None, (sql, row)
+    assert await stored.query("SELECT a, b, SUM(c) FROM t WHERE c GROUP BY a, b ORDER BY a", into=tuple) == [
+        (10, "x", 1),
+        (20, "Y", 1),
+    ]
+    for sql in ("SELECT a, SUM(d) FROM t GROUP BY a ORDER BY a", "SELECT a, b, SUM(d) FROM t GROUP BY a, b"):
+        assert all(isinstance(row[-1], float) for row in await stored.query(sql, into=tuple)), sql
 
 
-@pytest.mark.parametrize("sealed", [False, True])
-async def test_grouped_sums_are_exact(folder: Path, sealed: bool) -> None:
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute("CREATE TABLE t (g INTEGER, h TEXT, v INTEGER)")
-        await db.execute_many("INSERT INTO t VALUES (1, 'h', $1)", [(2**53,), (1,), (1,), (1,)])
-        await db.execute_many("INSERT INTO t VALUES (2, 'i', $1)", [(2**62,), (2**62,)])
-        await db.execute_many("INSERT INTO t VALUES (3, 'j', $1)", [(2**62,), (2**62,), (1 - 2**62,)])
-        if sealed:
-            await db.checkpoint()
-        for columns in ("g", "h", "g, h", "g + 1", "g, UPPER(h)"):
-            sql = f"SELECT SUM(v) FROM t GROUP BY {columns} ORDER BY 1"
-            assert await db.query(sql, into=tuple) == [(2**53 + 3,), (2**62 + 1,), (2.0**63,)]
+async def test_grouped_sums_are_exact(stored: DB, settle: Settle) -> None:
+    await stored.execute("CREATE TABLE t (g INTEGER, h TEXT, v INTEGER)")
+    await stored.execute_many("INSERT INTO t VALUES (1, 'h', $1)", [(2**53,), (1,), (1,), (1,)])
+    await stored.execute_many("INSERT INTO t VALUES (2, 'i', $1)", [(2**62,), (2**62,)])
+    await stored.execute_many("INSERT INTO t VALUES (3, 'j', $1)", [(2**62,), (2**62,), (1 - 2**62,)])
+    await settle()
+    for columns in ("g", "h", "g, h", "g + 1", "g, UPPER(h)"):
+        sql = f"SELECT SUM(v) FROM t GROUP BY {columns} ORDER BY 1"
+        assert await stored.query(sql, into=tuple) == [(2**53 + 3,), (2**62 + 1,), (2.0**63,)]
 
 
 async def test_groups_of_calculations(db: DB) -> None:
@@ -283,54 +277,30 @@ async def test_what_no_group_has_is_an_error(filled: DB) -> None:
         await filled.query("SELECT id + 1 FROM t GROUP BY a")
 
 
-@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
-async def test_an_aggregate_that_is_asked_for_twice_has_two_columns(folder: Path, sealed: bool) -> None:
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute_script(SETUP)
-        if sealed:
-            await db.checkpoint()
-        for sql, expected in (
-            ("SELECT COUNT(*) AS p, COUNT(*) AS q FROM t", (4, 4)),
-            ("SELECT COUNT(*), MAX(a), COUNT(*) FROM t", (4, 20, 4)),
-            ("SELECT SUM(a) AS p, SUM(a) AS q FROM t WHERE id > 1", (40, 40)),
-            ("SELECT SUM(a), SUM(a) FROM t ORDER BY MAX(a)", (50, 50)),
-            ("SELECT q FROM (SELECT COUNT(*) AS p, COUNT(*) AS q FROM t) AS s WHERE q > 3", (4,)),
-            ("WITH s AS (SELECT MIN(a) AS p, MIN(a) AS q FROM t WHERE id > 1) SELECT q, p FROM s", (20, 20)),
-        ):
-            assert await db.query(sql, into=tuple) == [expected], sql
+async def test_an_aggregate_that_is_asked_for_twice_has_two_columns(stored: DB, settle: Settle) -> None:
+    await stored.execute_script(SETUP)
+    await settle()
+    for sql, expected in (
+        ("SELECT COUNT(*) AS p, COUNT(*) AS q FROM t", (4, 4)),
+        ("SELECT COUNT(*), MAX(a), COUNT(*) FROM t", (4, 20, 4)),
+        ("SELECT SUM(a) AS p, SUM(a) AS q FROM t WHERE id > 1", (40, 40)),
+        ("SELECT SUM(a), SUM(a) FROM t ORDER BY MAX(a)", (50, 50)),
+        ("SELECT q FROM (SELECT COUNT(*) AS p, COUNT(*) AS q FROM t) AS s WHERE q > 3", (4,)),
+        ("WITH s AS (SELECT MIN(a) AS p, MIN(a) AS q FROM t WHERE id > 1) SELECT q, p FROM s", (20, 20)),
+    ):
+        assert await stored.query(sql, into=tuple) == [expected], sql
 
 
-@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
-async def test_least_and_greatest_of_all_types(folder: Path, sealed: bool) -> None:
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT, c BOOLEAN, d FLOAT)")
-        await db.execute("INSERT INTO t VALUES (1, 2, 'x', true, 0.5), (2, 2, 'y', false, -1.5)")
-        if sealed:
-            await db.checkpoint()
-        await db.execute("INSERT INTO t VALUES (3, 2, 'w', NULL, NULL), (4, 3, NULL, NULL, NULL)")
-        columns = "MIN(b), MAX(b), MIN(c), MAX(c), MIN(d), MAX(id)"
-        two, three = ("w", "y", False, True, -1.5, 3), (None, None, None, None, None, 4)
-        assert await db.query(f"SELECT {columns} FROM t WHERE a = 2", into=tuple) == [two]
-        grouped = await db.query(f"SELECT a, {columns} FROM t GROUP BY a", into=tuple)
-        assert sorted(grouped) == [(2, *two), (3, *three)]
-
-
-@pytest.mark.parametrize("index", ["", "CREATE INDEX t_a ON t(a)"], ids=["plain", "indexed"])
-async def test_null_is_one_of_the_distinct_values(folder: Path, index: str) -> None:
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute_script(f"CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT); {index}")
-        await db.execute("INSERT INTO t VALUES (1, 1, 'x'), (2, NULL, NULL), (3, 1, 'x')")
-        for step in (
-            "",
-            "CHECKPOINT",
-            "INSERT INTO t VALUES (4, 5, 'x'), (5, NULL, NULL)",
-            "ALTER TABLE t ADD COLUMN c TEXT",
-        ):
-            await (db.checkpoint() if step == "CHECKPOINT" else db.execute(step or "SELECT 1"))
-            values = [1, None] if step in ("", "CHECKPOINT") else [1, 5, None]
-            assert sorted(await db.query("SELECT DISTINCT a FROM t", into=tuple), key=repr) == [(a,) for a in values]
-            assert sorted(await db.query("SELECT DISTINCT b FROM t", into=tuple), key=repr) == [("x",), (None,)]
-        assert await db.query("SELECT DISTINCT c FROM t", into=tuple) == [(None,)]
+async def test_least_and_greatest_of_all_types(stored: DB, settle: Settle) -> None:
+    await stored.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT, c BOOLEAN, d FLOAT)")
+    await stored.execute("INSERT INTO t VALUES (1, 2, 'x', true, 0.5), (2, 2, 'y', false, -1.5)")
+    await settle()
+    await stored.execute("INSERT INTO t VALUES (3, 2, 'w', NULL, NULL), (4, 3, NULL, NULL, NULL)")
+    columns = "MIN(b), MAX(b), MIN(c), MAX(c), MIN(d), MAX(id)"
+    two, three = ("w", "y", False, True, -1.5, 3), (None, None, None, None, None, 4)
+    assert await stored.query(f"SELECT {columns} FROM t WHERE a = 2", into=tuple) == [two]
+    grouped = await stored.query(f"SELECT a, {columns} FROM t GROUP BY a", into=tuple)
+    assert sorted(grouped) == [(2, *two), (3, *three)]
 
 
 @pytest.mark.parametrize(
@@ -357,19 +327,18 @@ async def test_windows_of_more_rows_than_32_bits_count(filled: DB) -> None:
     assert await filled.query(sql, into=tuple) == [(1, 0), (2, 0), (3, 0), (4, 0)]
 
 
-async def test_aggregates_keep_all_conditions(folder: Path) -> None:
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, e INTEGER)")
-        await db.execute("INSERT INTO t VALUES (1, 10, 1), (2, 80, 2), (3, 90, 3), (4, 200, 4)")
-        await db.checkpoint()
-        for condition, expected in (
-            ("a NOT BETWEEN 76 AND 108 AND e > 0", (2, 5)),
-            ("e > 1 AND NOT (a BETWEEN 76 AND 108)", (1, 4)),
-            ("a BETWEEN 76 AND 108 AND e > 2", (1, 3)),
-            ("a NOT IN (10, 80) AND e > 0", (2, 7)),
-            ("a IS NOT NULL AND e <> 4", (3, 6)),
-        ):
-            assert await db.query(f"SELECT COUNT(*), SUM(id) FROM t WHERE {condition}", into=tuple) == [expected]
+async def test_aggregates_keep_all_conditions(stored: DB) -> None:
+    await stored.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, e INTEGER)")
+    await stored.execute("INSERT INTO t VALUES (1, 10, 1), (2, 80, 2), (3, 90, 3), (4, 200, 4)")
+    await stored.checkpoint()
+    for condition, expected in (
+        ("a NOT BETWEEN 76 AND 108 AND e > 0", (2, 5)),
+        ("e > 1 AND NOT (a BETWEEN 76 AND 108)", (1, 4)),
+        ("a BETWEEN 76 AND 108 AND e > 2", (1, 3)),
+        ("a NOT IN (10, 80) AND e > 0", (2, 7)),
+        ("a IS NOT NULL AND e <> 4", (3, 6)),
+    ):
+        assert await stored.query(f"SELECT COUNT(*), SUM(id) FROM t WHERE {condition}", into=tuple) == [expected]
 
 
 @pytest.mark.parametrize(
@@ -403,26 +372,23 @@ async def test_frames_by_values_include_those_that_are_equal(filled: DB) -> None
     ]
 
 
-@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
-async def test_groups_by_an_index_give_what_is_asked_for(folder: Path, sealed: bool) -> None:
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute_script("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER); CREATE INDEX t_a ON t(a)")
-        await db.execute("INSERT INTO t VALUES (1, 10), (2, NULL), (7, 40), (8, 10)")
-        if sealed:
-            await db.checkpoint()
-        for sql, rows in (
-            ("SELECT COUNT(*) FROM t GROUP BY a", [(1,), (1,), (2,)]),
-            ("SELECT COUNT(*), a FROM t GROUP BY a", [(1, 40), (1, None), (2, 10)]),
-            ("SELECT a + 1, COUNT(*) FROM t GROUP BY a", [(11, 2), (41, 1), (None, 1)]),
-            ("SELECT 'k', COUNT(*) FROM t GROUP BY a", [("k", 1), ("k", 1), ("k", 2)]),
-            ("SELECT a, a, COUNT(*) FROM t GROUP BY a", [(10, 10, 2), (40, 40, 1), (None, None, 1)]),
-            ("SELECT COUNT(*) FROM t GROUP BY id", [(1,)] * 4),
-            ("SELECT COUNT(*) AS n FROM t GROUP BY a HAVING COUNT(*) > 1", [(2,)]),
-            ("SELECT SUM(id) FROM t GROUP BY a LIMIT 9", [(2,), (7,), (9,)]),
-            ("SELECT a, COUNT(*) FROM t GROUP BY a", [(10, 2), (40, 1), (None, 1)]),
-            ("SELECT n FROM (SELECT COUNT(*) AS n FROM t GROUP BY a) AS q WHERE n > 1", [(2,)]),
-        ):
-            assert sorted(await db.query(sql, into=tuple), key=repr) == rows, sql
+async def test_groups_by_an_index_give_what_is_asked_for(stored: DB, settle: Settle) -> None:
+    await stored.execute_script("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER); CREATE INDEX t_a ON t(a)")
+    await stored.execute("INSERT INTO t VALUES (1, 10), (2, NULL), (7, 40), (8, 10)")
+    await settle()
+    for sql, rows in (
+        ("SELECT COUNT(*) FROM t GROUP BY a", [(1,), (1,), (2,)]),
+        ("SELECT COUNT(*), a FROM t GROUP BY a", [(1, 40), (1, None), (2, 10)]),
+        ("SELECT a + 1, COUNT(*) FROM t GROUP BY a", [(11, 2), (41, 1), (None, 1)]),
+        ("SELECT 'k', COUNT(*) FROM t GROUP BY a", [("k", 1), ("k", 1), ("k", 2)]),
+        ("SELECT a, a, COUNT(*) FROM t GROUP BY a", [(10, 10, 2), (40, 40, 1), (None, None, 1)]),
+        ("SELECT COUNT(*) FROM t GROUP BY id", [(1,)] * 4),
+        ("SELECT COUNT(*) AS n FROM t GROUP BY a HAVING COUNT(*) > 1", [(2,)]),
+        ("SELECT SUM(id) FROM t GROUP BY a LIMIT 9", [(2,), (7,), (9,)]),
+        ("SELECT a, COUNT(*) FROM t GROUP BY a", [(10, 2), (40, 1), (None, 1)]),
+        ("SELECT n FROM (SELECT COUNT(*) AS n FROM t GROUP BY a) AS q WHERE n > 1", [(2,)]),
+    ):
+        assert sorted(await stored.query(sql, into=tuple), key=repr) == rows, sql
 
 
 async def test_values_of_all_types_are_counted(db: DB) -> None:
@@ -432,21 +398,18 @@ async def test_values_of_all_types_are_counted(db: DB) -> None:
     assert await db.query("SELECT COUNT(DISTINCT j), COUNT(DISTINCT d) FROM t", into=tuple) == [(1, 2)]
 
 
-@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
-async def test_a_filter_is_kept_also_by_an_index(folder: Path, sealed: bool) -> None:
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute_script("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER); CREATE INDEX t_a ON t(a)")
-        await db.execute("INSERT INTO t VALUES (1, 1), (2, 2), (3, NULL), (4, 2), (5, 1)")
-        if sealed:
-            await db.checkpoint()
-        for aggregate, value in (
-            ("MAX(id) FILTER (WHERE id < 3)", 2),
-            ("MIN(a) FILTER (WHERE id = 2)", 2),
-            ("COUNT(DISTINCT a) FILTER (WHERE id > 4)", 1),
-            ("COUNT(DISTINCT a) FILTER (WHERE id > 9)", 0),
-        ):
-            assert await db.query(f"SELECT {aggregate} FROM t", into=int) == [value], aggregate
-            assert await db.query(f"SELECT {aggregate} AS n FROM t", into=int) == [value], aggregate
+async def test_a_filter_is_kept_also_by_an_index(stored: DB, settle: Settle) -> None:
+    await stored.execute_script("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER); CREATE INDEX t_a ON t(a)")
+    await stored.execute("INSERT INTO t VALUES (1, 1), (2, 2), (3, NULL), (4, 2), (5, 1)")
+    await settle()
+    for aggregate, value in (
+        ("MAX(id) FILTER (WHERE id < 3)", 2),
+        ("MIN(a) FILTER (WHERE id = 2)", 2),
+        ("COUNT(DISTINCT a) FILTER (WHERE id > 4)", 1),
+        ("COUNT(DISTINCT a) FILTER (WHERE id > 9)", 0),
+    ):
+        assert await stored.query(f"SELECT {aggregate} FROM t", into=int) == [value], aggregate
+        assert await stored.query(f"SELECT {aggregate} AS n FROM t", into=int) == [value], aggregate
 
 
 @pytest.mark.parametrize(
@@ -469,57 +432,55 @@ async def test_a_condition_on_a_series_adds_nothing(db: DB, series: str, conditi
 
 @pytest.mark.parametrize("index", ["", "CREATE INDEX by_a ON t (a)"], ids=["plain", "indexed"])
 @pytest.mark.parametrize("kind", ["INTEGER", "TEXT"])
-async def test_null_among_the_distinct_values_of_volumes(folder: Path, kind: str, index: str) -> None:
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute(f"CREATE TABLE t (id INTEGER PRIMARY KEY, a {kind})")
-        if index:
-            await db.execute(index)
-        await db.execute("INSERT INTO t VALUES (1, '1'), (2, NULL), (3, '3'), (4, '1')")
-        await db.checkpoint()
+async def test_null_is_one_of_the_distinct_values(stored: DB, kind: str, index: str) -> None:
+    await stored.execute_script(f"CREATE TABLE t (id INTEGER PRIMARY KEY, a {kind}); {index}")
+    await stored.execute("INSERT INTO t VALUES (1, '1'), (2, NULL), (3, '3'), (4, '1')")
 
-        async def distinct(column: str) -> list[str]:
-            return sorted(str(value) for (value,) in await db.query(f"SELECT DISTINCT {column} FROM t"))
+    async def distinct(column: str) -> list[str]:
+        return sorted(str(value) for (value,) in await stored.query(f"SELECT DISTINCT {column} FROM t"))
 
-        assert await distinct("a") == ["1", "3", "None"]
-        await db.execute("ALTER TABLE t ADD COLUMN b INTEGER")
-        assert await distinct("b") == ["None"]
-        await db.execute("INSERT INTO t VALUES (5, '5', 5)")
-        assert await distinct("a") == ["1", "3", "5", "None"]
-        assert await distinct("b") == ["5", "None"]
-        await db.execute("DELETE FROM t WHERE id = 2")
-        assert await distinct("a") == ["1", "3", "5"]
-        await db.checkpoint()
-        assert await distinct("a") == ["1", "3", "5"]
-
-
-@pytest.mark.parametrize("sealed", [False, True])
-async def test_zero_is_one_group_whatever_its_sign(folder: Path, sealed: bool) -> None:
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute("CREATE TABLE f (id INTEGER PRIMARY KEY, x FLOAT)")
-        await db.execute("INSERT INTO f VALUES (1, 0.0), (2, -0.0), (3, 1.5), (4, NULL)")
-        if sealed:
-            await db.checkpoint()
-        for sql in (
-            "SELECT x, COUNT(*) FROM f GROUP BY x ORDER BY x",
-            "SELECT x, COUNT(*) FROM f WHERE id < 9 GROUP BY x ORDER BY x",
-            "SELECT x, COUNT(*) FROM (SELECT x FROM f) AS q GROUP BY x ORDER BY x",
-            "SELECT x * 1, COUNT(*) FROM f GROUP BY x * 1 ORDER BY 1",
-        ):
-            assert await db.query(sql, into=tuple) == [(0.0, 2), (1.5, 1), (None, 1)], sql
-        assert await db.query("SELECT COUNT(DISTINCT x) FROM f", into=tuple) == [(2,)]
+    assert await distinct("a") == ["1", "3", "None"]
+    await stored.checkpoint()
+    assert await distinct("a") == ["1", "3", "None"]
+    await stored.execute("INSERT INTO t VALUES (5, '5'), (6, NULL)")
+    assert await distinct("a") == ["1", "3", "5", "None"]
+    await stored.execute(f"ALTER TABLE t ADD COLUMN b {kind}")
+    assert await distinct("a") == ["1", "3", "5", "None"]
+    assert await distinct("b") == ["None"]
+    await stored.execute("INSERT INTO t VALUES (7, '7', '7')")
+    assert await distinct("a") == ["1", "3", "5", "7", "None"]
+    assert await distinct("b") == ["7", "None"]
+    await stored.execute("DELETE FROM t WHERE a IS NULL")
+    assert await distinct("a") == ["1", "3", "5", "7"]
+    await stored.checkpoint()
+    assert await distinct("a") == ["1", "3", "5", "7"]
+    assert await distinct("b") == ["7", "None"]
 
 
-@pytest.mark.parametrize("stored", ["0.0", "-0.0"])
-async def test_zeros_are_found_in_volumes_whatever_their_sign(folder: Path, stored: str) -> None:
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute("CREATE TABLE f (id INTEGER PRIMARY KEY, x FLOAT)")
-        await db.execute(f"INSERT INTO f VALUES (1, {stored}), (2, 1.5)")
-        await db.execute_many("INSERT INTO f VALUES ($1, $1)", [(n,) for n in range(3, 40)])
-        await db.checkpoint()
-        for zero in ("0", "0.0", "-0.0"):
-            assert await db.query_value(f"SELECT COUNT(*) FROM f WHERE x = {zero}") == 1
-        assert await db.query("SELECT id FROM f WHERE x = $1", [0.0], into=tuple) == [(1,)]
-        assert await db.query("SELECT id FROM f WHERE x = $1", [-0.0], into=tuple) == [(1,)]
+async def test_zero_is_one_group_whatever_its_sign(stored: DB, settle: Settle) -> None:
+    await stored.execute("CREATE TABLE f (id INTEGER PRIMARY KEY, x FLOAT)")
+    await stored.execute("INSERT INTO f VALUES (1, 0.0), (2, -0.0), (3, 1.5), (4, NULL)")
+    await settle()
+    for sql in (
+        "SELECT x, COUNT(*) FROM f GROUP BY x ORDER BY x",
+        "SELECT x, COUNT(*) FROM f WHERE id < 9 GROUP BY x ORDER BY x",
+        "SELECT x, COUNT(*) FROM (SELECT x FROM f) AS q GROUP BY x ORDER BY x",
+        "SELECT x * 1, COUNT(*) FROM f GROUP BY x * 1 ORDER BY 1",
+    ):
+        assert await stored.query(sql, into=tuple) == [(0.0, 2), (1.5, 1), (None, 1)], sql
+    assert await stored.query("SELECT COUNT(DISTINCT x) FROM f", into=tuple) == [(2,)]
+
+
+@pytest.mark.parametrize("first", ["0.0", "-0.0"])
+async def test_zeros_are_found_in_volumes_whatever_their_sign(stored: DB, first: str) -> None:
+    await stored.execute("CREATE TABLE f (id INTEGER PRIMARY KEY, x FLOAT)")
+    await stored.execute(f"INSERT INTO f VALUES (1, {first}), (2, 1.5)")
+    await stored.execute_many("INSERT INTO f VALUES ($1, $1)", [(n,) for n in range(3, 40)])
+    await stored.checkpoint()
+    for zero in ("0", "0.0", "-0.0"):
+        assert await stored.query_value(f"SELECT COUNT(*) FROM f WHERE x = {zero}") == 1
+    assert await stored.query("SELECT id FROM f WHERE x = $1", [0.0], into=tuple) == [(1,)]
+    assert await stored.query("SELECT id FROM f WHERE x = $1", [-0.0], into=tuple) == [(1,)]
 
 
 @pytest.mark.parametrize(

@@ -150,15 +150,14 @@ async def test_what_stands_before_the_primary_key_stays(db: DB) -> None:
 
 
 @pytest.mark.parametrize("columns", ["f", "f, g"])
-async def test_a_unique_index_sees_all_rows(folder: Path, columns: str) -> None:
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, f TEXT, g INTEGER)")
-        await db.execute("INSERT INTO t VALUES (1, 'a', 1), (2, NULL, 1), (3, 'b', 1)")
-        await db.checkpoint()
-        await db.execute("INSERT INTO t VALUES (4, 'a', 1), (5, NULL, 1)")
-        with pytest.raises(aiostoolap.UniqueViolationError):
-            await db.execute(f"CREATE UNIQUE INDEX x ON t ({columns})")
-        await db.execute("UPDATE t SET f = 'c' WHERE id = 1")
-        await db.execute(f"CREATE UNIQUE INDEX x ON t ({columns})")
-        with pytest.raises(aiostoolap.UniqueViolationError):
-            await db.execute("INSERT INTO t VALUES (6, 'b', 1)")
+async def test_a_unique_index_sees_all_rows(stored: DB, columns: str) -> None:
+    await stored.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, f TEXT, g INTEGER)")
+    await stored.execute("INSERT INTO t VALUES (1, 'a', 1), (2, NULL, 1), (3, 'b', 1)")
+    await stored.checkpoint()
+    await stored.execute("INSERT INTO t VALUES (4, 'a', 1), (5, NULL, 1)")
+    with pytest.raises(aiostoolap.UniqueViolationError):
+        await stored.execute(f"CREATE UNIQUE INDEX x ON t ({columns})")
+    await stored.execute("UPDATE t SET f = 'c' WHERE id = 1")
+    await stored.execute(f"CREATE UNIQUE INDEX x ON t ({columns})")
+    with pytest.raises(aiostoolap.UniqueViolationError):
+        await stored.execute("INSERT INTO t VALUES (6, 'b', 1)")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import aiostoolap
 from aiostoolap import DB
+from tests.conftest import Settle
 
 ROWS = [(1, 10, "x"), (2, 20, "Y"), (3, None, "z"), (4, 5, None), (5, None, None)]
 
@@ -115,12 +115,11 @@ async def test_conditions_with_nulls(db: DB, judge: sqlite3.Connection, definiti
     assert await wrong(db, judge, CONDITIONS) == []
 
 
-async def test_conditions_with_nulls_on_sealed_rows(folder: Path, judge: sqlite3.Connection) -> None:
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT)")
-        await db.execute_many("INSERT INTO t VALUES ($1, $2, $3)", ROWS)
-        await db.checkpoint()
-        assert await wrong(db, judge, CONDITIONS) == []
+async def test_conditions_with_nulls_on_sealed_rows(stored: DB, judge: sqlite3.Connection) -> None:
+    await stored.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT)")
+    await stored.execute_many("INSERT INTO t VALUES ($1, $2, $3)", ROWS)
+    await stored.checkpoint()
+    assert await wrong(stored, judge, CONDITIONS) == []
 
 
 @pytest.mark.parametrize("value", [None, 10, "x"])
@@ -200,14 +199,6 @@ async def test_literals_of_other_types(db: DB, condition: str, rows: list[int], 
     assert await db.execute(f"DELETE FROM f WHERE {condition}") == len(rows)
 
 
-async def test_moments_in_a_list(db: DB) -> None:
-    await db.execute("CREATE TABLE f (id INTEGER PRIMARY KEY, at TIMESTAMP)")
-    days = [datetime(2024, 1, day, tzinfo=UTC) for day in (1, 2, 3)]
-    await db.execute_many("INSERT INTO f VALUES ($1, $2)", list(enumerate(days)))
-    assert await db.query("SELECT id FROM f WHERE at IN ($1, $2) ORDER BY id", days[:2], into=int) == [0, 1]
-    assert await db.query("SELECT id FROM f WHERE at NOT IN ($1, $2)", days[:2], into=int) == [2]
-
-
 async def test_a_list_of_rows_that_is_too_long_is_an_error(db: DB) -> None:
     await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER)")
     await db.execute("INSERT INTO t VALUES (1, 10), (2, 20)")
@@ -256,42 +247,36 @@ async def test_values_that_are_null_are_not_outside_of_a_list(db: DB, judge: sql
     assert await wrong(db, judge, conditions) == []
 
 
-@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
-async def test_what_is_said_of_booleans_is_never_unknown(folder: Path, sealed: bool) -> None:
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, d BOOLEAN)")
-        await db.execute("INSERT INTO t VALUES (1, true), (2, false), (3, NULL)")
-        if sealed:
-            await db.checkpoint()
-        for condition, rows in (
-            ("d IS TRUE", [1]),
-            ("NOT (d IS TRUE)", [2, 3]),
-            ("NOT (d IS FALSE)", [1, 3]),
-            ("NOT (d IS NOT TRUE)", [1]),
-            ("NOT (id = 3 AND d IS TRUE)", [1, 2, 3]),
-            ("NOT (id = 1 OR d IS FALSE)", [3]),
-        ):
-            found = await db.query(f"SELECT id FROM t WHERE {condition} ORDER BY id", into=int)
-            assert found == rows, condition
-        assert await db.execute("DELETE FROM t WHERE NOT (d IS TRUE)") == 2
+async def test_what_is_said_of_booleans_is_never_unknown(stored: DB, settle: Settle) -> None:
+    await stored.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, d BOOLEAN)")
+    await stored.execute("INSERT INTO t VALUES (1, true), (2, false), (3, NULL)")
+    await settle()
+    for condition, rows in (
+        ("d IS TRUE", [1]),
+        ("NOT (d IS TRUE)", [2, 3]),
+        ("NOT (d IS FALSE)", [1, 3]),
+        ("NOT (d IS NOT TRUE)", [1]),
+        ("NOT (id = 3 AND d IS TRUE)", [1, 2, 3]),
+        ("NOT (id = 1 OR d IS FALSE)", [3]),
+    ):
+        found = await stored.query(f"SELECT id FROM t WHERE {condition} ORDER BY id", into=int)
+        assert found == rows, condition
+    assert await stored.execute("DELETE FROM t WHERE NOT (d IS TRUE)") == 2
 
 
-@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
-async def test_an_index_of_booleans_has_keys_below_zero(folder: Path, sealed: bool) -> None:
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, d BOOLEAN)")
-        await db.execute("CREATE INDEX t_d ON t(d)")
-        for row in ((-1, True), (2, False), (-5, True), (7, True), (-9, None)):
-            await db.execute("INSERT INTO t VALUES ($1, $2)", row)
-        if sealed:
-            await db.checkpoint()
-        found = "SELECT id FROM t WHERE d = TRUE"
-        assert await db.query(f"{found} ORDER BY id", into=int) == [-5, -1, 7]
-        assert await db.query(f"{found} AND id > -3 ORDER BY id", into=int) == [-1, 7]
-        assert await db.query(f"{found} ORDER BY id LIMIT 1", into=int) == [-5]
-        assert await db.execute("UPDATE t SET d = FALSE WHERE d = TRUE AND id < 0") == 2
-        assert await db.query(found, into=int) == [7]
-        assert await db.execute("DELETE FROM t WHERE d = FALSE") == 3
+async def test_an_index_of_booleans_has_keys_below_zero(stored: DB, settle: Settle) -> None:
+    await stored.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, d BOOLEAN)")
+    await stored.execute("CREATE INDEX t_d ON t(d)")
+    for row in ((-1, True), (2, False), (-5, True), (7, True), (-9, None)):
+        await stored.execute("INSERT INTO t VALUES ($1, $2)", row)
+    await settle()
+    found = "SELECT id FROM t WHERE d = TRUE"
+    assert await stored.query(f"{found} ORDER BY id", into=int) == [-5, -1, 7]
+    assert await stored.query(f"{found} AND id > -3 ORDER BY id", into=int) == [-1, 7]
+    assert await stored.query(f"{found} ORDER BY id LIMIT 1", into=int) == [-5]
+    assert await stored.execute("UPDATE t SET d = FALSE WHERE d = TRUE AND id < 0") == 2
+    assert await stored.query(found, into=int) == [7]
+    assert await stored.execute("DELETE FROM t WHERE d = FALSE") == 3
 
 
 @pytest.mark.parametrize("method", ["BITMAP", "HASH", "BTREE"])
@@ -310,30 +295,29 @@ async def test_ranges_beside_indexes_of_all_kinds(db: DB, method: str) -> None:
     assert await db.execute("DELETE FROM t WHERE b BETWEEN 'b' AND 'z'") == 2
 
 
-@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
-async def test_timestamps_in_lists(folder: Path, sealed: bool) -> None:
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, d TIMESTAMP)")
-        await db.execute("INSERT INTO t VALUES (1, '2024-01-01'), (2, '2024-01-02 12:00:00'), (3, NULL)")
-        if sealed:
-            await db.checkpoint()
-        day = datetime(2024, 1, 1, tzinfo=UTC)
-        for condition, parameters, rows in (
-            ("d IN ('2024-01-01')", (), [1]),
-            ("d IN ('2024-01-01', '2024-01-02 12:00:00')", (), [1, 2]),
-            ("d NOT IN ('2024-01-01')", (), [2]),
-            ("d IN ($1)", (day,), [1]),
-            ("d NOT IN ($1, $2)", (day, day), [2]),
-            ("d IN (TIMESTAMP '2024-01-01')", (), [1]),
-            ("d NOT IN ('2024-01-01', NULL)", (), []),
-            ("NOT (d IN ('2024-01-01'))", (), [2]),
-            ("id > 0 AND (d IN ('2024-01-01') OR id = 2)", (), [1, 2]),
-        ):
-            found = await db.query(f"SELECT id FROM t WHERE {condition} ORDER BY id", parameters, into=int)
-            assert found == rows, condition
-        listed = "SELECT d IN ('2024-01-01'), d NOT IN ('2024-01-01') FROM t ORDER BY id"
-        assert await db.query(listed, into=tuple) == [(True, False), (False, True), (None, None)]
-        assert await db.execute("DELETE FROM t WHERE d NOT IN ('2024-01-01')") == 1
+async def test_timestamps_in_lists(stored: DB, settle: Settle) -> None:
+    await stored.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, d TIMESTAMP)")
+    await stored.execute("INSERT INTO t VALUES (1, '2024-01-01'), (2, '2024-01-02 12:00:00'), (3, NULL)")
+    await settle()
+    day, noon = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 2, 12, tzinfo=UTC)
+    for condition, parameters, rows in (
+        ("d IN ('2024-01-01')", (), [1]),
+        ("d IN ('2024-01-01', '2024-01-02 12:00:00')", (), [1, 2]),
+        ("d NOT IN ('2024-01-01')", (), [2]),
+        ("d IN ($1)", (day,), [1]),
+        ("d NOT IN ($1, $2)", (day, day), [2]),
+        ("d IN ($1, $2)", (day, noon), [1, 2]),
+        ("d NOT IN ($1, $2)", (noon, datetime(2024, 1, 3, tzinfo=UTC)), [1]),
+        ("d IN (TIMESTAMP '2024-01-01')", (), [1]),
+        ("d NOT IN ('2024-01-01', NULL)", (), []),
+        ("NOT (d IN ('2024-01-01'))", (), [2]),
+        ("id > 0 AND (d IN ('2024-01-01') OR id = 2)", (), [1, 2]),
+    ):
+        found = await stored.query(f"SELECT id FROM t WHERE {condition} ORDER BY id", parameters, into=int)
+        assert found == rows, condition
+    listed = "SELECT d IN ('2024-01-01'), d NOT IN ('2024-01-01') FROM t ORDER BY id"
+    assert await stored.query(listed, into=tuple) == [(True, False), (False, True), (None, None)]
+    assert await stored.execute("DELETE FROM t WHERE d NOT IN ('2024-01-01')") == 1
 
 
 @pytest.mark.parametrize("index", ["", "CREATE INDEX t_b ON t(b)"], ids=["plain", "indexed"])

@@ -15,6 +15,7 @@ import pytest
 
 import aiostoolap
 from aiostoolap import DB, Tx
+from tests.conftest import Settle
 
 KEEPS_ITS_LOG: dict[str, str | int | bool] = {"checkpoint_on_close": False, "sync_mode": "full"}
 
@@ -159,21 +160,18 @@ async def test_alterations_wait_for_those_who_write(db: DB) -> None:
     await reader.rollback()
 
 
-@pytest.mark.parametrize("sealed", [False, True])
-async def test_a_truncation_waits_for_snapshots(folder: Path, sealed: bool) -> None:
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b INTEGER)")
-        await db.execute("INSERT INTO t VALUES (1, 1), (2, 2)")
-        if sealed:
-            await db.checkpoint()
-        async with db.transaction(isolation="snapshot") as tx:
-            assert await tx.query_value("SELECT COUNT(*) FROM t") == 2
-            with pytest.raises(aiostoolap.OperationalError) as caught:
-                await db.execute("TRUNCATE TABLE t")
-            assert caught.value.code == "table_in_use"
-            assert await answers(tx, "SELECT * FROM t ORDER BY a") == [(1, 1), (2, 2)]
-        assert await db.execute("TRUNCATE TABLE t") == 2
-        assert await answers(db, "SELECT * FROM t") == []
+async def test_a_truncation_waits_for_snapshots(stored: DB, settle: Settle) -> None:
+    await stored.execute("CREATE TABLE t (a INTEGER PRIMARY KEY, b INTEGER)")
+    await stored.execute("INSERT INTO t VALUES (1, 1), (2, 2)")
+    await settle()
+    async with stored.transaction(isolation="snapshot") as tx:
+        assert await tx.query_value("SELECT COUNT(*) FROM t") == 2
+        with pytest.raises(aiostoolap.OperationalError) as caught:
+            await stored.execute("TRUNCATE TABLE t")
+        assert caught.value.code == "table_in_use"
+        assert await answers(tx, "SELECT * FROM t ORDER BY a") == [(1, 1), (2, 2)]
+    assert await stored.execute("TRUNCATE TABLE t") == 2
+    assert await answers(stored, "SELECT * FROM t") == []
 
 
 # What the engine remembers.
@@ -597,26 +595,25 @@ async def test_answers_for_parameters(db: DB) -> None:
     assert await db.query(limited, (1, 1), into=int) == [2]
 
 
-async def test_no_null_where_none_may_be(folder: Path) -> None:
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER NOT NULL, b TEXT)")
-        await db.execute_many("INSERT INTO t VALUES (?, ?, 'x')", ((n, n) for n in range(10)))
-        for sealed in (False, True):
-            if sealed:
-                await db.checkpoint()
-            for sql in (
-                "UPDATE t SET a = NULL",
-                "UPDATE t SET a = NULL WHERE id = 1",
-                "UPDATE t SET b = 'y', a = NULLIF(a, 5) WHERE id > 2",
-                "INSERT INTO t VALUES (1, 5, 'z') ON CONFLICT (id) DO UPDATE SET a = NULL",
-            ):
-                with pytest.raises(aiostoolap.NotNullViolationError) as caught:
-                    await db.execute(sql)
-                assert caught.value.fields["column"] == "a"
-            with pytest.raises(aiostoolap.NotNullViolationError):
-                await db.execute("UPDATE t SET a = $1 WHERE id = $2", (None, 3))
-            assert await answers(db, "SELECT * FROM t ORDER BY id") == [(n, n, "x") for n in range(10)]
-            assert await db.execute("UPDATE t SET b = 'x', a = a + 0") == 10
+async def test_no_null_where_none_may_be(stored: DB) -> None:
+    await stored.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER NOT NULL, b TEXT)")
+    await stored.execute_many("INSERT INTO t VALUES (?, ?, 'x')", ((n, n) for n in range(10)))
+    for sealed in (False, True):
+        if sealed:
+            await stored.checkpoint()
+        for sql in (
+            "UPDATE t SET a = NULL",
+            "UPDATE t SET a = NULL WHERE id = 1",
+            "UPDATE t SET b = 'y', a = NULLIF(a, 5) WHERE id > 2",
+            "INSERT INTO t VALUES (1, 5, 'z') ON CONFLICT (id) DO UPDATE SET a = NULL",
+        ):
+            with pytest.raises(aiostoolap.NotNullViolationError) as caught:
+                await stored.execute(sql)
+            assert caught.value.fields["column"] == "a"
+        with pytest.raises(aiostoolap.NotNullViolationError):
+            await stored.execute("UPDATE t SET a = $1 WHERE id = $2", (None, 3))
+        assert await answers(stored, "SELECT * FROM t ORDER BY id") == [(n, n, "x") for n in range(10)]
+        assert await stored.execute("UPDATE t SET b = 'x', a = a + 0") == 10
 
 
 async def test_no_number_is_cut(db: DB) -> None:
@@ -720,21 +717,18 @@ async def test_rows_without_a_counterpart_in_a_transaction(db: DB) -> None:
     await tx.rollback()
 
 
-@pytest.mark.parametrize("sealed", [False, True])
-async def test_sums_are_exact(folder: Path, sealed: bool) -> None:
+async def test_sums_are_exact(stored: DB, settle: Settle) -> None:
     """Those with GROUP BY are in test_aggregates.py."""
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v INTEGER)")
-        await db.execute("INSERT INTO t VALUES (1, 9007199254740992), (2, 1), (3, 1), (4, 1)")
-        if sealed:
-            await db.checkpoint()
-        for sql in ("SELECT SUM(v) FROM t", "SELECT SUM(v), COUNT(*) FROM t", "SELECT SUM(v) FROM t WHERE id > 0"):
-            assert (await answers(db, sql))[0][0] == 2**53 + 3
-        await db.execute("INSERT INTO t VALUES (5, -9007199254740992)")
-        assert await db.query_value("SELECT SUM(v) FROM t") == 3
-        await db.execute("UPDATE t SET v = 9223372036854775807 WHERE id = 5")
-        for sql in ("SELECT SUM(v) FROM t", "SELECT SUM(v) FROM t WHERE id > 0"):
-            assert await db.query_value(sql) == float(2**63 - 1 + 2**53 + 3)
+    await stored.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, v INTEGER)")
+    await stored.execute("INSERT INTO t VALUES (1, 9007199254740992), (2, 1), (3, 1), (4, 1)")
+    await settle()
+    for sql in ("SELECT SUM(v) FROM t", "SELECT SUM(v), COUNT(*) FROM t", "SELECT SUM(v) FROM t WHERE id > 0"):
+        assert (await answers(stored, sql))[0][0] == 2**53 + 3
+    await stored.execute("INSERT INTO t VALUES (5, -9007199254740992)")
+    assert await stored.query_value("SELECT SUM(v) FROM t") == 3
+    await stored.execute("UPDATE t SET v = 9223372036854775807 WHERE id = 5")
+    for sql in ("SELECT SUM(v) FROM t", "SELECT SUM(v) FROM t WHERE id > 0"):
+        assert await stored.query_value(sql) == float(2**63 - 1 + 2**53 + 3)
 
 
 async def test_negative_numbers_survive_what_is_printed_again(folder: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 import aiostoolap
 from aiostoolap import DB, Isolation, TransactionConflictError, Tx
+from tests.conftest import Settle
 
 BOTH: tuple[Isolation, ...] = ("read committed", "snapshot")
 Begin: TypeAlias = Callable[[], Coroutine[Any, Any, Tx]]
@@ -185,60 +186,55 @@ CHANGES = (
 
 @pytest.mark.parametrize("second", CHANGES)
 @pytest.mark.parametrize("first", [CHANGES[0], CHANGES[4]])
-async def test_snapshots_conflict_over_rows_in_files(folder: Path, first: str, second: str) -> None:
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER)")
-        await db.execute("INSERT INTO t VALUES (1, 0), (2, 7)")
-        await db.checkpoint()
-        one, two = await db.begin("snapshot"), await db.begin("snapshot")
-        await one.execute(first)
-        await one.commit()
-        assert await two.query("SELECT id, value FROM t", into=tuple) == [(1, 0), (2, 7)]
-        with pytest.raises(TransactionConflictError):
-            await two.execute(second)
-            await two.commit()
-        if two.is_open:
-            await two.rollback()
-        left = [(2, 7)] if first.startswith("DELETE") else [(1, 1), (2, 8)]
-        assert await db.query("SELECT id, value FROM t", into=tuple) == left
+async def test_snapshots_conflict_over_rows_in_files(stored: DB, first: str, second: str) -> None:
+    await stored.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER)")
+    await stored.execute("INSERT INTO t VALUES (1, 0), (2, 7)")
+    await stored.checkpoint()
+    one, two = await stored.begin("snapshot"), await stored.begin("snapshot")
+    await one.execute(first)
+    await one.commit()
+    assert await two.query("SELECT id, value FROM t", into=tuple) == [(1, 0), (2, 7)]
+    with pytest.raises(TransactionConflictError):
+        await two.execute(second)
+        await two.commit()
+    if two.is_open:
+        await two.rollback()
+    left = [(2, 7)] if first.startswith("DELETE") else [(1, 1), (2, 8)]
+    assert await stored.query("SELECT id, value FROM t", into=tuple) == left
 
 
-async def test_a_transaction_changes_rows_in_files_again_and_again(folder: Path) -> None:
+async def test_a_transaction_changes_rows_in_files_again_and_again(stored: DB) -> None:
     """What it has changed itself is no conflict, nor is what was changed before it began."""
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER)")
-        await db.execute("INSERT INTO t VALUES (1, 0), (2, 7), (3, 9)")
-        await db.checkpoint()
-        await db.execute("UPDATE t SET value = value + 1 WHERE id = 3")
-        async with db.transaction("snapshot") as tx:
-            assert await tx.execute("UPDATE t SET value = value + 1 WHERE id = 1") == 1
-            assert await tx.execute("UPDATE t SET value = value + 1") == 3
-            assert await tx.execute("DELETE FROM t WHERE value = 8") == 1
-            assert await tx.execute("UPDATE t SET value = value * 10") == 2
-        assert await db.query("SELECT id, value FROM t ORDER BY id", into=tuple) == [(1, 20), (3, 110)]
+    await stored.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER)")
+    await stored.execute("INSERT INTO t VALUES (1, 0), (2, 7), (3, 9)")
+    await stored.checkpoint()
+    await stored.execute("UPDATE t SET value = value + 1 WHERE id = 3")
+    async with stored.transaction("snapshot") as tx:
+        assert await tx.execute("UPDATE t SET value = value + 1 WHERE id = 1") == 1
+        assert await tx.execute("UPDATE t SET value = value + 1") == 3
+        assert await tx.execute("DELETE FROM t WHERE value = 8") == 1
+        assert await tx.execute("UPDATE t SET value = value * 10") == 2
+    assert await stored.query("SELECT id, value FROM t ORDER BY id", into=tuple) == [(1, 20), (3, 110)]
 
 
 @pytest.mark.parametrize("end", ["commit", "rollback"])
-@pytest.mark.parametrize("sealed", [False, True])
-async def test_the_end_of_a_large_transaction_frees_its_own_rows_alone(folder: Path, end: str, sealed: bool) -> None:
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER)")
-        await db.execute_many("INSERT INTO t VALUES ($1, 0)", ((n,) for n in range(5_000)))
-        if sealed:
-            await db.checkpoint()
-        one, two = await db.begin(), await db.begin()
-        assert await one.execute("UPDATE t SET value = 1 WHERE id < 2500") == 2_500
-        assert await two.execute("UPDATE t SET value = 2 WHERE id >= 2500") == 2_500
-        await (one.commit() if end == "commit" else one.rollback())
-        assert await db.execute("UPDATE t SET value = value + 4 WHERE id < 2500") == 2_500
-        with pytest.raises(TransactionConflictError):
-            await db.execute("UPDATE t SET value = 9 WHERE id = 4999")
-        with pytest.raises(TransactionConflictError):
-            await db.execute("UPDATE t SET value = 9")
-        await two.commit()
-        assert await db.execute("UPDATE t SET value = value + 8 WHERE id >= 2500") == 2_500
-        left = [(5 if end == "commit" else 4, 2_500), (10, 2_500)]
-        assert await db.query("SELECT value, COUNT(*) FROM t GROUP BY value ORDER BY value", into=tuple) == left
+async def test_the_end_of_a_large_transaction_frees_its_own_rows_alone(stored: DB, end: str, settle: Settle) -> None:
+    await stored.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER)")
+    await stored.execute_many("INSERT INTO t VALUES ($1, 0)", ((n,) for n in range(5_000)))
+    await settle()
+    one, two = await stored.begin(), await stored.begin()
+    assert await one.execute("UPDATE t SET value = 1 WHERE id < 2500") == 2_500
+    assert await two.execute("UPDATE t SET value = 2 WHERE id >= 2500") == 2_500
+    await (one.commit() if end == "commit" else one.rollback())
+    assert await stored.execute("UPDATE t SET value = value + 4 WHERE id < 2500") == 2_500
+    with pytest.raises(TransactionConflictError):
+        await stored.execute("UPDATE t SET value = 9 WHERE id = 4999")
+    with pytest.raises(TransactionConflictError):
+        await stored.execute("UPDATE t SET value = 9")
+    await two.commit()
+    assert await stored.execute("UPDATE t SET value = value + 8 WHERE id >= 2500") == 2_500
+    left = [(5 if end == "commit" else 4, 2_500), (10, 2_500)]
+    assert await stored.query("SELECT value, COUNT(*) FROM t GROUP BY value ORDER BY value", into=tuple) == left
 
 
 async def test_a_snapshot_sees_no_row_that_was_deleted_before_it_was_opened(folder: Path) -> None:
@@ -259,25 +255,23 @@ async def test_a_snapshot_sees_no_row_that_was_deleted_before_it_was_opened(fold
 
 @pytest.mark.parametrize("isolation", BOTH)
 @pytest.mark.parametrize("change", ["DELETE FROM t", "UPDATE t SET value = 5"])
-async def test_a_checkpoint_takes_nothing_back(folder: Path, isolation: Isolation, change: str) -> None:
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER)")
-        await db.execute("INSERT INTO t VALUES (1, 0), (2, 7)")
-        async with db.transaction(isolation) as tx:
-            assert await tx.execute(change) == 2
-            for _ in range(3):
-                await db.query("SELECT * FROM t JOIN t AS q ON q.id = t.value")
-            await db.checkpoint()
-            left = [] if change.startswith("DELETE") else [(1, 5), (2, 5)]
-            assert await tx.query("SELECT id, value FROM t ORDER BY id", into=tuple) == left
-            assert await tx.query_value("SELECT COUNT(*) FROM t") == len(left)
-            assert await db.query("SELECT id, value FROM t ORDER BY id", into=tuple) == [(1, 0), (2, 7)]
-        assert await db.query("SELECT id, value FROM t ORDER BY id", into=tuple) == left
+async def test_a_checkpoint_takes_nothing_back(stored: DB, isolation: Isolation, change: str) -> None:
+    await stored.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER)")
+    await stored.execute("INSERT INTO t VALUES (1, 0), (2, 7)")
+    async with stored.transaction(isolation) as tx:
+        assert await tx.execute(change) == 2
+        for _ in range(3):
+            await stored.query("SELECT * FROM t JOIN t AS q ON q.id = t.value")
+        await stored.checkpoint()
+        left = [] if change.startswith("DELETE") else [(1, 5), (2, 5)]
+        assert await tx.query("SELECT id, value FROM t ORDER BY id", into=tuple) == left
+        assert await tx.query_value("SELECT COUNT(*) FROM t") == len(left)
+        assert await stored.query("SELECT id, value FROM t ORDER BY id", into=tuple) == [(1, 0), (2, 7)]
+    assert await stored.query("SELECT id, value FROM t ORDER BY id", into=tuple) == left
 
 
-@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
 @pytest.mark.parametrize("change", ["DELETE FROM t WHERE id < 3", "UPDATE t SET value = -1, other = 9"])
-async def test_a_snapshot_keeps_what_others_change(folder: Path, sealed: bool, change: str) -> None:
+async def test_a_snapshot_keeps_what_others_change(stored: DB, settle: Settle, change: str) -> None:
     queries = (
         "SELECT id, value FROM t ORDER BY id",
         "SELECT id, value FROM t ORDER BY id DESC LIMIT 2",
@@ -296,53 +290,45 @@ async def test_a_snapshot_keeps_what_others_change(folder: Path, sealed: bool, c
         "SELECT DISTINCT value FROM t ORDER BY value",
         "SELECT id, ROW_NUMBER() OVER (PARTITION BY value ORDER BY id) FROM t ORDER BY id",
     )
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER, other INTEGER)")
-        await db.execute("CREATE INDEX t_value ON t(value)")
-        await db.execute("INSERT INTO t VALUES (1, 2, 0), (2, 1, 0), (3, 3, 0)")
-        if sealed:
-            await db.checkpoint()
-        async with db.transaction("snapshot") as tx:
-            before = [await tx.query(sql, into=tuple) for sql in queries]
-            await db.execute(change)
-            for step in ("", "VACUUM", "checkpoint"):
-                await (db.vacuum() if step == "VACUUM" else db.checkpoint() if step else db.query("SELECT 1"))
-                for sql, rows in zip(queries, before, strict=True):
-                    assert await tx.query(sql, into=tuple) == rows, (step, sql)
+    await stored.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER, other INTEGER)")
+    await stored.execute("CREATE INDEX t_value ON t(value)")
+    await stored.execute("INSERT INTO t VALUES (1, 2, 0), (2, 1, 0), (3, 3, 0)")
+    await settle()
+    async with stored.transaction("snapshot") as tx:
+        before = [await tx.query(sql, into=tuple) for sql in queries]
+        await stored.execute(change)
+        for step in ("", "VACUUM", "checkpoint"):
+            await (stored.vacuum() if step == "VACUUM" else stored.checkpoint() if step else stored.query("SELECT 1"))
+            for sql, rows in zip(queries, before, strict=True):
+                assert await tx.query(sql, into=tuple) == rows, (step, sql)
 
 
-@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
-async def test_an_upsert_does_not_pass_over_the_row_of_another_transaction(folder: Path, sealed: bool) -> None:
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER)")
-        tx = await db.begin("snapshot")
-        await db.execute("INSERT INTO t VALUES (4, 3)")
-        if sealed:
-            await db.checkpoint()
-        with pytest.raises(TransactionConflictError):
-            await tx.execute("INSERT INTO t VALUES (4, 7) ON CONFLICT (id) DO UPDATE SET value = t.value + 1")
-        await tx.rollback()
-        assert await db.query("SELECT * FROM t", into=tuple) == [(4, 3)]
+async def test_an_upsert_does_not_pass_over_the_row_of_another_transaction(stored: DB, settle: Settle) -> None:
+    await stored.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER)")
+    tx = await stored.begin("snapshot")
+    await stored.execute("INSERT INTO t VALUES (4, 3)")
+    await settle()
+    with pytest.raises(TransactionConflictError):
+        await tx.execute("INSERT INTO t VALUES (4, 7) ON CONFLICT (id) DO UPDATE SET value = t.value + 1")
+    await tx.rollback()
+    assert await stored.query("SELECT * FROM t", into=tuple) == [(4, 3)]
 
 
-@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
 @pytest.mark.parametrize("upsert", ["", " ON CONFLICT (id) DO UPDATE SET value = t.value + 1"])
-async def test_a_snapshot_inserts_no_key_that_it_sees(folder: Path, upsert: str, sealed: bool) -> None:
+async def test_a_snapshot_inserts_no_key_that_it_sees(stored: DB, upsert: str, settle: Settle) -> None:
     """An error, at the latest when it is committed, also if another transaction has deleted the row."""
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER)")
-        await db.execute("INSERT INTO t VALUES (3, 4), (5, 5)")
-        if sealed:
-            await db.checkpoint()
-        with pytest.raises((TransactionConflictError, aiostoolap.UniqueViolationError)):
-            async with db.transaction("snapshot") as tx:
-                assert await tx.query_value("SELECT value FROM t WHERE id = 3") == 4
-                await db.execute("DELETE FROM t WHERE id = 3")
-                await tx.execute(f"INSERT INTO t VALUES (3, 0){upsert}")
-        async with db.transaction("snapshot") as own:
-            await own.execute("DELETE FROM t WHERE id = 5")
-            await own.execute(f"INSERT INTO t VALUES (5, 6), (3, 1){upsert}")
-        assert await db.query("SELECT * FROM t ORDER BY id", into=tuple) == [(3, 1), (5, 6)]
+    await stored.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER)")
+    await stored.execute("INSERT INTO t VALUES (3, 4), (5, 5)")
+    await settle()
+    with pytest.raises((TransactionConflictError, aiostoolap.UniqueViolationError)):
+        async with stored.transaction("snapshot") as tx:
+            assert await tx.query_value("SELECT value FROM t WHERE id = 3") == 4
+            await stored.execute("DELETE FROM t WHERE id = 3")
+            await tx.execute(f"INSERT INTO t VALUES (3, 0){upsert}")
+    async with stored.transaction("snapshot") as own:
+        await own.execute("DELETE FROM t WHERE id = 5")
+        await own.execute(f"INSERT INTO t VALUES (5, 6), (3, 1){upsert}")
+    assert await stored.query("SELECT * FROM t ORDER BY id", into=tuple) == [(3, 1), (5, 6)]
 
 
 @pytest.mark.parametrize("isolation", BOTH)
@@ -350,41 +336,37 @@ async def test_a_snapshot_inserts_no_key_that_it_sees(folder: Path, upsert: str,
     "change", [None, "UPDATE t SET value = 17", "DELETE FROM t", "UPDATE t SET value = 9 WHERE id = 4"]
 )
 async def test_a_row_of_ones_own_is_not_that_of_another_with_its_key(
-    folder: Path, isolation: Isolation, change: str | None
+    stored: DB, isolation: Isolation, change: str | None
 ) -> None:
     """An error, at the latest when it is committed; a deletion leaves nothing to commit."""
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER)")
-        tx = await db.begin(isolation)
-        await tx.execute("INSERT INTO t VALUES (4, 2)")
-        await db.execute("INSERT INTO t VALUES (4, 4)")
-        await db.checkpoint()
-        assert await tx.query("SELECT value FROM t", into=int) == [2]
-        refused = pytest.raises((TransactionConflictError, aiostoolap.UniqueViolationError))
-        with contextlib.suppress(TransactionConflictError) if change == "DELETE FROM t" else refused:
-            if change is not None:
-                await tx.execute(change)
-            await tx.commit()
-        if tx.is_open:
-            await tx.rollback()
-        assert await db.query("SELECT * FROM t", into=tuple) == [(4, 4)]
-
-
-@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
-async def test_a_transaction_does_not_write_to_a_table_that_was_made_anew(folder: Path, sealed: bool) -> None:
-    """What it committed would be in the table that it has read, which is gone."""
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER)")
-        await db.execute("INSERT INTO t VALUES (1, 0), (2, 7)")
-        if sealed:
-            await db.checkpoint()
-        tx, fresh = await db.begin(), await db.begin()
-        await tx.query("SELECT * FROM t")
-        await db.execute("DROP TABLE t")
-        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value TEXT)")
-        with pytest.raises(TransactionConflictError, match="altered"):
-            await tx.execute("INSERT INTO t VALUES (2, 'q')")
+    await stored.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER)")
+    tx = await stored.begin(isolation)
+    await tx.execute("INSERT INTO t VALUES (4, 2)")
+    await stored.execute("INSERT INTO t VALUES (4, 4)")
+    await stored.checkpoint()
+    assert await tx.query("SELECT value FROM t", into=int) == [2]
+    refused = pytest.raises((TransactionConflictError, aiostoolap.UniqueViolationError))
+    with contextlib.suppress(TransactionConflictError) if change == "DELETE FROM t" else refused:
+        if change is not None:
+            await tx.execute(change)
+        await tx.commit()
+    if tx.is_open:
         await tx.rollback()
-        await fresh.execute("INSERT INTO t VALUES (2, 'q')")
-        await fresh.commit()
-        assert await db.query("SELECT * FROM t", into=tuple) == [(2, "q")]
+    assert await stored.query("SELECT * FROM t", into=tuple) == [(4, 4)]
+
+
+async def test_a_transaction_does_not_write_to_a_table_that_was_made_anew(stored: DB, settle: Settle) -> None:
+    """What it committed would be in the table that it has read, which is gone."""
+    await stored.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value INTEGER)")
+    await stored.execute("INSERT INTO t VALUES (1, 0), (2, 7)")
+    await settle()
+    tx, fresh = await stored.begin(), await stored.begin()
+    await tx.query("SELECT * FROM t")
+    await stored.execute("DROP TABLE t")
+    await stored.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, value TEXT)")
+    with pytest.raises(TransactionConflictError, match="altered"):
+        await tx.execute("INSERT INTO t VALUES (2, 'q')")
+    await tx.rollback()
+    await fresh.execute("INSERT INTO t VALUES (2, 'q')")
+    await fresh.commit()
+    assert await stored.query("SELECT * FROM t", into=tuple) == [(2, "q")]

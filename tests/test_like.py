@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from pathlib import Path
 
 import pytest
 
-import aiostoolap
 from aiostoolap import DB
 
 TEXTS = [
@@ -58,9 +56,8 @@ async def test_like(db: DB, indexed: bool) -> None:
     assert await wrong(db) == []
 
 
-async def test_like_on_sealed_rows(folder: Path) -> None:
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, b TEXT)")
-        await db.execute_many("INSERT INTO t VALUES ($1, $2)", enumerate(TEXTS))
-        await db.checkpoint()
-        assert await wrong(db) == []
+async def test_like_on_sealed_rows(stored: DB) -> None:
+    await stored.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, b TEXT)")
+    await stored.execute_many("INSERT INTO t VALUES ($1, $2)", enumerate(TEXTS))
+    await stored.checkpoint()
+    assert await wrong(stored) == []

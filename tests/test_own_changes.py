@@ -13,6 +13,7 @@ import pytest
 
 import aiostoolap
 from aiostoolap import DB, Tx
+from tests.conftest import Settle
 
 SETUP = [
     "CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, g TEXT)",
@@ -206,42 +207,37 @@ VALUES = ["b", "a + 1", "(SELECT MAX(a) FROM n) + 1", "(SELECT COUNT(*) FROM n A
 
 
 @pytest.mark.parametrize("key", ["INTEGER PRIMARY KEY", "INTEGER"])
-@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
-async def test_a_statement_sees_the_table_as_it_was_before(folder: Path, key: str, sealed: bool) -> None:
+async def test_a_statement_sees_the_table_as_it_was_before(stored: DB, key: str, settle: Settle) -> None:
     rng = random.Random(1)
     rows = [(rng.randrange(1, 7), rng.choice([1, 2, 3, 4, 5, 6, None]), k) for k in range(1, 25)]
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute(f"CREATE TABLE n (a INTEGER, b INTEGER, k {key})")
-        await db.execute_many("INSERT INTO n VALUES (?, ?, ?)", rows[:12])
-        if sealed:
-            await db.checkpoint()
-        await db.execute_many("INSERT INTO n VALUES (?, ?, ?)", rows[12:])
-        judge = sqlite3.connect(":memory:", isolation_level=None)
-        judge.execute("CREATE TABLE n (a INTEGER, b INTEGER, k INTEGER)")
-        judge.executemany("INSERT INTO n VALUES (?, ?, ?)", rows)
-        for condition in CONDITIONS:
-            # sqlite3 itself sees what it has changed, unless it is asked for the rows first.
-            picked = {
-                k: values for k, *values in judge.execute(f"SELECT k, {', '.join(VALUES)} FROM n WHERE {condition}")
-            }
-            for sql, after in (
-                (f"DELETE FROM n WHERE {condition}", [row for row in rows if row[2] not in picked]),
+    await stored.execute(f"CREATE TABLE n (a INTEGER, b INTEGER, k {key})")
+    await stored.execute_many("INSERT INTO n VALUES (?, ?, ?)", rows[:12])
+    await settle()
+    await stored.execute_many("INSERT INTO n VALUES (?, ?, ?)", rows[12:])
+    judge = sqlite3.connect(":memory:", isolation_level=None)
+    judge.execute("CREATE TABLE n (a INTEGER, b INTEGER, k INTEGER)")
+    judge.executemany("INSERT INTO n VALUES (?, ?, ?)", rows)
+    for condition in CONDITIONS:
+        # sqlite3 itself sees what it has changed, unless it is asked for the rows first.
+        picked = {k: values for k, *values in judge.execute(f"SELECT k, {', '.join(VALUES)} FROM n WHERE {condition}")}
+        for sql, after in (
+            (f"DELETE FROM n WHERE {condition}", [row for row in rows if row[2] not in picked]),
+            (
+                f"INSERT INTO n SELECT a, b, k + 100 FROM n WHERE {condition}",
+                [*rows, *((a, b, k + 100) for a, b, k in rows if k in picked)],
+            ),
+            *(
                 (
-                    f"INSERT INTO n SELECT a, b, k + 100 FROM n WHERE {condition}",
-                    [*rows, *((a, b, k + 100) for a, b, k in rows if k in picked)],
-                ),
-                *(
-                    (
-                        f"UPDATE n SET a = {value} WHERE {condition}",
-                        [(picked[k][place] if k in picked else a, b, k) for a, b, k in rows],
-                    )
-                    for place, value in enumerate(VALUES)
-                ),
-            ):
-                tx = await db.begin()
-                assert await tx.execute(sql) == len(picked), sql
-                assert plain(await tx.query("SELECT * FROM n")) == plain(after), sql
-                await tx.rollback()
+                    f"UPDATE n SET a = {value} WHERE {condition}",
+                    [(picked[k][place] if k in picked else a, b, k) for a, b, k in rows],
+                )
+                for place, value in enumerate(VALUES)
+            ),
+        ):
+            tx = await stored.begin()
+            assert await tx.execute(sql) == len(picked), sql
+            assert plain(await tx.query("SELECT * FROM n")) == plain(after), sql
+            await tx.rollback()
 
 
 UNIQUE = [
@@ -263,83 +259,74 @@ UNIQUE = [
 ]
 
 
-@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
-async def test_targets_of_conflicts_have_no_case(folder: Path, sealed: bool) -> None:
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute("CREATE TABLE n (id INTEGER PRIMARY KEY, K INTEGER UNIQUE, Name TEXT, v INTEGER)")
-        await db.execute("CREATE UNIQUE INDEX both ON n (Name, V)")
-        await db.execute("INSERT INTO n VALUES (1, 1, 'a', 1)")
-        if sealed:
-            await db.checkpoint()
-        assert await db.execute("INSERT INTO n VALUES (2, 1, 'b', 2) ON CONFLICT (k) DO NOTHING") == 0
-        assert await db.execute("INSERT INTO n VALUES (2, 1, 'b', 2) ON CONFLICT (K) DO UPDATE SET v = EXCLUDED.v") == 1
-        assert await db.execute("INSERT INTO n VALUES (2, 2, 'a', 2) ON CONFLICT (name, V) DO UPDATE SET v = 3") == 1
-        with pytest.raises(aiostoolap.UniqueViolationError):
-            await db.execute("INSERT INTO n VALUES (2, 1, 'b', 2) ON CONFLICT (name, v) DO NOTHING")
-        assert await db.query("SELECT * FROM n", into=tuple) == [(1, 1, "a", 3)]
+async def test_targets_of_conflicts_have_no_case(stored: DB, settle: Settle) -> None:
+    await stored.execute("CREATE TABLE n (id INTEGER PRIMARY KEY, K INTEGER UNIQUE, Name TEXT, v INTEGER)")
+    await stored.execute("CREATE UNIQUE INDEX both ON n (Name, V)")
+    await stored.execute("INSERT INTO n VALUES (1, 1, 'a', 1)")
+    await settle()
+    assert await stored.execute("INSERT INTO n VALUES (2, 1, 'b', 2) ON CONFLICT (k) DO NOTHING") == 0
+    assert await stored.execute("INSERT INTO n VALUES (2, 1, 'b', 2) ON CONFLICT (K) DO UPDATE SET v = EXCLUDED.v") == 1
+    assert await stored.execute("INSERT INTO n VALUES (2, 2, 'a', 2) ON CONFLICT (name, V) DO UPDATE SET v = 3") == 1
+    with pytest.raises(aiostoolap.UniqueViolationError):
+        await stored.execute("INSERT INTO n VALUES (2, 1, 'b', 2) ON CONFLICT (name, v) DO NOTHING")
+    assert await stored.query("SELECT * FROM n", into=tuple) == [(1, 1, "a", 3)]
 
 
-@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
 @pytest.mark.parametrize("values", ["VALUES ({})", "SELECT {}"])
-async def test_the_conflict_that_is_named_comes_first(folder: Path, values: str, sealed: bool) -> None:
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute("CREATE TABLE p (name TEXT UNIQUE)")
-        await db.execute("CREATE TABLE n (id INTEGER PRIMARY KEY, a INTEGER UNIQUE, b INTEGER UNIQUE)")
-        await db.execute("CREATE TABLE c (id INTEGER PRIMARY KEY, name TEXT REFERENCES p(name))")
-        await db.execute("INSERT INTO p VALUES ('x')")
-        await db.execute("INSERT INTO n VALUES (1, 2, 3), (4, 5, 6)")
-        await db.execute("INSERT INTO c VALUES (1, 'x')")
-        if sealed:
-            await db.checkpoint()
+async def test_the_conflict_that_is_named_comes_first(stored: DB, values: str, settle: Settle) -> None:
+    await stored.execute("CREATE TABLE p (name TEXT UNIQUE)")
+    await stored.execute("CREATE TABLE n (id INTEGER PRIMARY KEY, a INTEGER UNIQUE, b INTEGER UNIQUE)")
+    await stored.execute("CREATE TABLE c (id INTEGER PRIMARY KEY, name TEXT REFERENCES p(name))")
+    await stored.execute("INSERT INTO p VALUES ('x')")
+    await stored.execute("INSERT INTO n VALUES (1, 2, 3), (4, 5, 6)")
+    await stored.execute("INSERT INTO c VALUES (1, 'x')")
+    await settle()
 
-        async def insert(table: str, row: str, conflict: str) -> int:
-            return await db.execute(f"INSERT INTO {table} {values.format(row)} ON CONFLICT {conflict}")
+    async def insert(table: str, row: str, conflict: str) -> int:
+        return await stored.execute(f"INSERT INTO {table} {values.format(row)} ON CONFLICT {conflict}")
 
-        assert await insert("n", "1, 2, 9", "(a) DO NOTHING") == 0
-        assert await insert("n", "4, 2, 6", "(a) DO UPDATE SET b = EXCLUDED.b + 10") == 1
-        assert await insert("n", "4, 0, 16", "(id) DO UPDATE SET a = n.a + 10") == 1
-        assert await insert("c", "1, 'nosuch'", "(id) DO NOTHING") == 0
-        assert await insert("c", "1, 'nosuch'", "DO NOTHING") == 0
-        for table, row, target in (("n", "1, 7, 8", "(a)"), ("n", "7, NULL, 6", "(a)"), ("c", "2, 'nosuch'", "(id)")):
-            with pytest.raises(aiostoolap.IntegrityError):
-                await insert(table, row, f"{target} DO NOTHING")
-        async with db.transaction() as tx:
-            await tx.execute("DELETE FROM n WHERE id = 4")
-            with pytest.raises(aiostoolap.IntegrityError):
-                await tx.execute("INSERT INTO n VALUES (1, 15, 9) ON CONFLICT (a) DO NOTHING")
-        assert await db.query("SELECT * FROM n", into=tuple) == [(1, 2, 16)]
+    assert await insert("n", "1, 2, 9", "(a) DO NOTHING") == 0
+    assert await insert("n", "4, 2, 6", "(a) DO UPDATE SET b = EXCLUDED.b + 10") == 1
+    assert await insert("n", "4, 0, 16", "(id) DO UPDATE SET a = n.a + 10") == 1
+    assert await insert("c", "1, 'nosuch'", "(id) DO NOTHING") == 0
+    assert await insert("c", "1, 'nosuch'", "DO NOTHING") == 0
+    for table, row, target in (("n", "1, 7, 8", "(a)"), ("n", "7, NULL, 6", "(a)"), ("c", "2, 'nosuch'", "(id)")):
+        with pytest.raises(aiostoolap.IntegrityError):
+            await insert(table, row, f"{target} DO NOTHING")
+    async with stored.transaction() as tx:
+        await tx.execute("DELETE FROM n WHERE id = 4")
+        with pytest.raises(aiostoolap.IntegrityError):
+            await tx.execute("INSERT INTO n VALUES (1, 15, 9) ON CONFLICT (a) DO NOTHING")
+    assert await stored.query("SELECT * FROM n", into=tuple) == [(1, 2, 16)]
 
 
-@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
 @pytest.mark.parametrize(("script", "refused"), UNIQUE)
-async def test_unique_values_of_one_transaction(folder: Path, script: str, refused: int, sealed: bool) -> None:
+async def test_unique_values_of_one_transaction(stored: DB, script: str, refused: int, settle: Settle) -> None:
     judge = sqlite3.connect(":memory:", isolation_level=None)
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        for sql in (
-            "CREATE TABLE n (id INTEGER PRIMARY KEY, name TEXT UNIQUE, n INTEGER)",
-            "INSERT INTO n VALUES (90, 'old', 0)",
-            "CREATE TABLE two (id INTEGER PRIMARY KEY, b TEXT)",
-            "INSERT INTO two VALUES (1, 'x'), (2, 'x'), (3, 'y')",
-        ):
-            await db.execute(sql)
-            judge.execute(sql)
-        if sealed:
-            await db.checkpoint()
-        judge.execute("BEGIN")
-        tx = await db.begin()
-        for sql in script.split("; "):
-            try:
-                await tx.execute(sql)
-            except aiostoolap.UniqueViolationError:
-                refused -= 1
-                with pytest.raises(sqlite3.IntegrityError):
-                    judge.execute(sql)
-            else:
+    for sql in (
+        "CREATE TABLE n (id INTEGER PRIMARY KEY, name TEXT UNIQUE, n INTEGER)",
+        "INSERT INTO n VALUES (90, 'old', 0)",
+        "CREATE TABLE two (id INTEGER PRIMARY KEY, b TEXT)",
+        "INSERT INTO two VALUES (1, 'x'), (2, 'x'), (3, 'y')",
+    ):
+        await stored.execute(sql)
+        judge.execute(sql)
+    await settle()
+    judge.execute("BEGIN")
+    tx = await stored.begin()
+    for sql in script.split("; "):
+        try:
+            await tx.execute(sql)
+        except aiostoolap.UniqueViolationError:
+            refused -= 1
+            with pytest.raises(sqlite3.IntegrityError):
                 judge.execute(sql)
-        assert refused == 0
-        await tx.commit()
-        rows = await db.query("SELECT * FROM n ORDER BY id", into=tuple)
-        assert rows == judge.execute("SELECT * FROM n ORDER BY id").fetchall()
+        else:
+            judge.execute(sql)
+    assert refused == 0
+    await tx.commit()
+    rows = await stored.query("SELECT * FROM n ORDER BY id", into=tuple)
+    assert rows == judge.execute("SELECT * FROM n ORDER BY id").fetchall()
 
 
 async def test_unique_values_of_many_rows(db: DB) -> None:
@@ -379,73 +366,66 @@ HELD = [
 
 @pytest.mark.parametrize(("index", "name"), [("k", "k"), ("k, g", "k"), ("k", "K")])
 @pytest.mark.parametrize(("script", "refused"), HELD)
-async def test_unique_values_in_volumes(folder: Path, script: str, refused: bool, index: str, name: str) -> None:
+async def test_unique_values_in_volumes(stored: DB, script: str, refused: bool, index: str, name: str) -> None:
     """A row in memory takes no value that one in a volume holds, and any that it holds no longer."""
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute(f"CREATE TABLE n (id INTEGER PRIMARY KEY, {name} INTEGER, g TEXT)")
-        await db.execute(f"CREATE UNIQUE INDEX held ON n ({index})")
-        await db.execute("INSERT INTO n VALUES (1, 1, 'x'), (2, 2, 'x'), (3, NULL, 'x')")
-        await db.checkpoint()
-        await db.execute("INSERT INTO n VALUES (10, 10, 'x')")
-        before = await db.query("SELECT * FROM n ORDER BY id", into=tuple)
-        statements = script.split("; ")
-        if refused:
-            with pytest.raises(aiostoolap.UniqueViolationError) as caught:
-                if len(statements) == 1:
-                    await db.execute(script)
-                else:
-                    async with db.transaction() as tx:
-                        for sql in statements:
-                            await tx.execute(sql)
-            # The crate names the columns of an inserted row that is changed, in place of the index.
-            assert "; UPDATE" in script or caught.value.fields["index"] == "held"
-            assert await db.query("SELECT * FROM n ORDER BY id", into=tuple) == before
-        else:
-            async with db.transaction() as tx:
-                for sql in statements:
-                    await tx.execute(sql)
-        keys = await db.query("SELECT k FROM n WHERE k IS NOT NULL", into=int)
-        assert len(keys) == len(set(keys))
-        await db.checkpoint()
-        assert sorted(await db.query("SELECT k FROM n WHERE k IS NOT NULL", into=int)) == sorted(keys)
+    await stored.execute(f"CREATE TABLE n (id INTEGER PRIMARY KEY, {name} INTEGER, g TEXT)")
+    await stored.execute(f"CREATE UNIQUE INDEX held ON n ({index})")
+    await stored.execute("INSERT INTO n VALUES (1, 1, 'x'), (2, 2, 'x'), (3, NULL, 'x')")
+    await stored.checkpoint()
+    await stored.execute("INSERT INTO n VALUES (10, 10, 'x')")
+    before = await stored.query("SELECT * FROM n ORDER BY id", into=tuple)
+    statements = script.split("; ")
+    if refused:
+        with pytest.raises(aiostoolap.UniqueViolationError) as caught:
+            if len(statements) == 1:
+                await stored.execute(script)
+            else:
+                async with stored.transaction() as tx:
+                    for sql in statements:
+                        await tx.execute(sql)
+        # The crate names the columns of an inserted row that is changed, in place of the index.
+        assert "; UPDATE" in script or caught.value.fields["index"] == "held"
+        assert await stored.query("SELECT * FROM n ORDER BY id", into=tuple) == before
+    else:
+        async with stored.transaction() as tx:
+            for sql in statements:
+                await tx.execute(sql)
+    keys = await stored.query("SELECT k FROM n WHERE k IS NOT NULL", into=int)
+    assert len(keys) == len(set(keys))
+    await stored.checkpoint()
+    assert sorted(await stored.query("SELECT k FROM n WHERE k IS NOT NULL", into=int)) == sorted(keys)
 
 
-@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
-async def test_an_analysed_table_hides_nothing(folder: Path, sealed: bool) -> None:
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute_script("CREATE TABLE p (id INTEGER PRIMARY KEY, a INTEGER); CREATE INDEX p_a ON p(a)")
-        await db.execute("INSERT INTO p VALUES (10, 10), (11, 11)")
-        if sealed:
-            await db.checkpoint()
-        await db.execute("ANALYZE p")
-        async with db.transaction() as tx:
-            await tx.execute("INSERT INTO p VALUES (7, 12)")
-            for condition in ("a = 12", "a > 11", "id = 7", "id < 8", "a >= 12 AND id > 0"):
-                assert await tx.query(f"SELECT id FROM p WHERE {condition}", into=int) == [7], condition
-            assert await tx.execute("INSERT INTO p SELECT id + 1, a FROM p WHERE a = 12") == 1
-            await tx.execute("UPDATE p SET a = 99 WHERE id = 10")
-            assert await tx.query("SELECT id FROM p WHERE a = 99", into=int) == [10]
-        assert await db.query("SELECT id, a FROM p ORDER BY id", into=tuple) == [(7, 12), (8, 12), (10, 99), (11, 11)]
-        async with db.transaction("snapshot") as tx:
-            await tx.query("SELECT 1 FROM p")
-            await db.execute("UPDATE p SET a = a + 1000")
-            await db.execute("ANALYZE p")
-            assert await tx.query("SELECT id FROM p WHERE a = 99", into=int) == [10]
-            assert await tx.query("SELECT id FROM p WHERE a < 13 ORDER BY id", into=int) == [7, 8, 11]
+async def test_an_analysed_table_hides_nothing(stored: DB, settle: Settle) -> None:
+    await stored.execute_script("CREATE TABLE p (id INTEGER PRIMARY KEY, a INTEGER); CREATE INDEX p_a ON p(a)")
+    await stored.execute("INSERT INTO p VALUES (10, 10), (11, 11)")
+    await settle()
+    await stored.execute("ANALYZE p")
+    async with stored.transaction() as tx:
+        await tx.execute("INSERT INTO p VALUES (7, 12)")
+        for condition in ("a = 12", "a > 11", "id = 7", "id < 8", "a >= 12 AND id > 0"):
+            assert await tx.query(f"SELECT id FROM p WHERE {condition}", into=int) == [7], condition
+        assert await tx.execute("INSERT INTO p SELECT id + 1, a FROM p WHERE a = 12") == 1
+        await tx.execute("UPDATE p SET a = 99 WHERE id = 10")
+        assert await tx.query("SELECT id FROM p WHERE a = 99", into=int) == [10]
+    assert await stored.query("SELECT id, a FROM p ORDER BY id", into=tuple) == [(7, 12), (8, 12), (10, 99), (11, 11)]
+    async with stored.transaction("snapshot") as tx:
+        await tx.query("SELECT 1 FROM p")
+        await stored.execute("UPDATE p SET a = a + 1000")
+        await stored.execute("ANALYZE p")
+        assert await tx.query("SELECT id FROM p WHERE a = 99", into=int) == [10]
+        assert await tx.query("SELECT id FROM p WHERE a < 13 ORDER BY id", into=int) == [7, 8, 11]
 
 
-@pytest.mark.parametrize("sealed", [False, True], ids=["new", "sealed"])
-async def test_a_key_again_meets_unique_values(folder: Path, sealed: bool) -> None:
-    async with aiostoolap.connect(folder, checkpoint_every=None) as db:
-        await db.execute("CREATE TABLE w (id INTEGER PRIMARY KEY, a INTEGER UNIQUE, c INTEGER)")
-        await db.execute("INSERT INTO w VALUES (1, 10, 1), (2, 20, 2)")
-        if sealed:
-            await db.checkpoint()
-        async with db.transaction() as tx:
-            await tx.execute("DELETE FROM w WHERE id = 1")
-            assert await tx.execute("INSERT INTO w VALUES (1, 20, 0) ON CONFLICT DO NOTHING") == 0
-            await tx.execute("INSERT INTO w VALUES (1, 20, 0) ON CONFLICT (a) DO UPDATE SET c = w.c + 1")
-            with pytest.raises(aiostoolap.UniqueViolationError):
-                await tx.execute("INSERT INTO w VALUES (1, 20, 0)")
-            await tx.execute("INSERT INTO w VALUES (1, 10, 5)")
-        assert await db.query("SELECT * FROM w ORDER BY id", into=tuple) == [(1, 10, 5), (2, 20, 3)]
+async def test_a_key_again_meets_unique_values(stored: DB, settle: Settle) -> None:
+    await stored.execute("CREATE TABLE w (id INTEGER PRIMARY KEY, a INTEGER UNIQUE, c INTEGER)")
+    await stored.execute("INSERT INTO w VALUES (1, 10, 1), (2, 20, 2)")
+    await settle()
+    async with stored.transaction() as tx:
+        await tx.execute("DELETE FROM w WHERE id = 1")
+        assert await tx.execute("INSERT INTO w VALUES (1, 20, 0) ON CONFLICT DO NOTHING") == 0
+        await tx.execute("INSERT INTO w VALUES (1, 20, 0) ON CONFLICT (a) DO UPDATE SET c = w.c + 1")
+        with pytest.raises(aiostoolap.UniqueViolationError):
+            await tx.execute("INSERT INTO w VALUES (1, 20, 0)")
+        await tx.execute("INSERT INTO w VALUES (1, 10, 5)")
+    assert await stored.query("SELECT * FROM w ORDER BY id", into=tuple) == [(1, 10, 5), (2, 20, 3)]
