@@ -19,7 +19,7 @@ from tests.truth.judge import Judge
 def generated(statements: int, seed: int, *, common: bool = False) -> Iterator[Case]:
     """Cases of about so many statements in all; each has a seed of its own. Of four, one is a database of files."""
     while statements > 0:
-        case = Grammar(Random(seed), common=common).case(f"seed {seed}", 40, file=seed % 4 == 0 and not common)
+        case = Grammar(Random(seed), common=common).case(f"seed {seed}", 40, file=seed % 4 == 0)
         statements -= len(case.steps)
         seed += 1
         yield case

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 Parameters: TypeAlias = tuple[Any, ...]
-Verb: TypeAlias = Literal["run", "begin", "commit", "rollback"]
+Verb: TypeAlias = Literal["run", "begin", "commit", "rollback", "reopen"]
 
 MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """Where databases of files are made, for fsync costs nothing there; None for where temporary files are."""
@@ -28,7 +28,7 @@ _AT_TIMES = re.compile(
 
 @dataclass(frozen=True)
 class Step:
-    """A statement, or the beginning or end of a transaction object.
+    """A statement, the beginning or end of a transaction object, or a database that is closed and opened again.
 
     Attributes:
         sql: the statement.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
 from random import Random
 from typing import Any
 
@@ -22,6 +24,7 @@ class Grammar(Queries):
         self._steps: list[Step] = []
         self._open = False
         self._others: list[str] = []
+        self._rows = 40 if common and self._chance(0.1) else 6
 
     def case(self, name: str, statements: int, *, file: bool = False) -> Case:
         """A case of so many statements, and a last look at each table."""
@@ -36,7 +39,7 @@ class Grammar(Queries):
         return Case(name, tuple(self._steps), file)
 
     def _run(self, sql: str, *, parameters: bool = False, on: str = "") -> None:
-        chosen = parameters and not self._common and self._chance(0.3)
+        chosen = parameters and self._chance(0.3)
         values: list[Any] = []
 
         def place(found: re.Match[str]) -> str:
@@ -61,10 +64,11 @@ class Grammar(Queries):
         ]
         if not self._open and not self._others:
             weighted += [(4, self._create_index), (2, self._alter), (1, self._create_view), (1, self._create_table)]
-            if not self._common:
-                weighted.append((1, self._rare))
+            weighted.append((1, self._rare))
             if file:
                 weighted.append((4, lambda: self._run("PRAGMA CHECKPOINT")))
+            if file and self._common:
+                weighted.append((3, self._reopen))
         elif self._open:
             weighted.append((4, self._savepoint))
         if not self._common:
@@ -82,6 +86,14 @@ class Grammar(Queries):
             self._run("BEGIN")
         self._open = not self._open
 
+    def _reopen(self) -> None:
+        self._steps.append(Step(verb="reopen"))
+
+    def _look(self, table: Table) -> None:
+        """Asks the judge for all of a table that has changed."""
+        if self._common and self._chance(0.7):
+            self._run(f"SELECT * FROM {table.name}")
+
     def _savepoint(self) -> None:
         name = self._one(("s1", "s2"))
         self._run(self._one((f"SAVEPOINT {name}", f"ROLLBACK TO SAVEPOINT {name}", f"RELEASE SAVEPOINT {name}")))
@@ -95,7 +107,7 @@ class Grammar(Queries):
             self._steps.append(Step(on=name, verb="commit" if self._chance(0.7) else "rollback"))
 
     def _create_table(self) -> None:
-        table = Table(self._name("t"), [], has_key=self._chance(0.85))
+        table = Table(self._name("t"), [], has_key=self._chance(0.8 if self._common else 0.85))
         definitions = []
         if table.has_key:
             table.columns.append(Column("id", "i"))
@@ -103,57 +115,77 @@ class Grammar(Queries):
         for _ in range(2 + self._below(4)):
             kind = self._one(self._kinds)
             column = Column(self._name("c"), kind, is_checked=kind == "i" and self._chance(0.1))
-            table.columns.append(column)
             rest = " NOT NULL" if self._chance(0.15) else " UNIQUE" if self._chance(0.08) else ""
+            column = replace(column, is_unique=rest == " UNIQUE")
+            table.columns.append(column)
             if column.kind != "j" and self._chance(0.1):
                 rest += self._default(column.kind)
             if column.is_checked:
                 rest += f" CHECK ({column.name} < 60)"
             definitions.append(f"{column.name} {TYPES[column.kind]}{rest}")
+        if self._common:
+            self._arrange(table, definitions)
         self._run(f"CREATE TABLE {table.name} ({', '.join(definitions)})")
         self._tables.append(table)
         for _ in range(self._below(4)):
             self._insert_values(table)
 
+    def _arrange(self, table: Table, definitions: list[str]) -> None:
+        """Puts the primary key elsewhere, or makes one of several columns."""
+        if table.has_key and self._chance(0.3):
+            place = self._below(len(definitions))
+            table.columns.insert(place, table.columns.pop(0))
+            definitions.insert(place, definitions.pop(0))
+        places = [place for place, text in enumerate(definitions) if text.endswith(" NOT NULL")]
+        if not table.has_key and len(places) > 1:
+            table.keys = tuple(table.columns[place].name for place in places)
+            definitions.append(f"PRIMARY KEY ({', '.join(table.keys)})")
+
     def _create_index(self) -> None:
         table = self._one(self._tables)
-        if table.indexes and self._chance(0.25) and not self._common:
-            self._run(f"DROP INDEX {table.indexes.pop()} ON {table.name}")
+        if table.indexes and self._chance(0.25):
+            self._run(f"DROP INDEX {table.indexes.popitem()[0]} {'/*--*/' if self._common else ''}ON {table.name}")
             return
         columns = scalars(table.columns)
-        chosen = self._rng.sample(columns, min(len(columns), 1 + self._below(1 if self._common else 3)))
-        table.indexes.append(self._name("x"))
-        unique = "UNIQUE " if self._chance(0.15) and not self._common else ""
-        names = ", ".join(column.name for column in chosen)
-        self._run(f"CREATE {unique}INDEX {table.indexes[-1]} ON {table.name} ({names})")
+        names = [column.name for column in self._rng.sample(columns, min(len(columns), 1 + self._below(3)))]
+        unique = "UNIQUE " if self._chance(0.15) else ""
+        name = self._name("x")
+        table.indexes[name] = names
+        self._run(f"CREATE {unique}INDEX {name} ON {table.name} ({', '.join(names)})")
 
     def _alter(self) -> None:
         table = self._one(self._tables)
-        spare = [column for column in table.columns if column.name != "id"]
+        spare = table.spare()
+        if self._common:
+            indexed = {name for names in table.indexes.values() for name in names}
+            spare = [column for column in spare if column.name not in indexed]
         match self._below(3):
             case 0:
                 column = Column(self._name("c"), self._one(self._kinds))
                 default = self._default(column.kind) if self._chance(0.5) else ""
                 table.columns.append(column)
                 self._run(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {TYPES[column.kind]}{default}")
-            case 1 if not (table.indexes or self._views or self._common) and len(spare) > 1:
+            case 1 if not (table.indexes and not self._common or self._views) and len(spare) > 1:
                 column = self._one(spare)
+                if self._common and (column.is_unique or column.is_checked):  # sqlite3 refuses it.
+                    return
                 table.columns.remove(column)
                 self._run(f"ALTER TABLE {table.name} DROP COLUMN {column.name}")
             case 2 if not self._views and any(not column.is_checked for column in spare):
                 column = self._one([column for column in spare if not column.is_checked])
-                table.columns[table.columns.index(column)] = Column(self._name("c"), column.kind)
+                table.columns[table.columns.index(column)] = replace(column, name=self._name("c"))
                 self._run(f"ALTER TABLE {table.name} RENAME COLUMN {column.name} TO c{self._names}")
+        self._look(table)
 
     def _create_view(self) -> None:
         kinds = [self._one(self._kinds) for _ in range(1 + self._below(3))]
         view = derived(self._name("v"), kinds)
-        self._run(f"CREATE VIEW {view.name} AS {self._select(kinds, 1, stem=view.name)}")
+        self._run(f"CREATE VIEW {view.name} AS {self._body(kinds, 1, view.name)}")
         self._views.append(view)
 
     def _rare(self) -> None:
         table = self._one(self._tables)
-        match self._below(4):
+        match self._rng.choice((0, 1, 1, 3)) if self._common else self._below(4):
             case 0:
                 self._run(f"TRUNCATE TABLE {table.name}")
             case 1:
@@ -166,19 +198,33 @@ class Grammar(Queries):
 
     def _insert(self) -> None:
         table = self._one(self._tables)
-        if self._chance(0.15) and not (self._common and table.has_key):
+        if self._common and table.has_key and self._chance(0.15):
+            self._insert_selected(table)
+        elif self._chance(0.15) and not (self._common and table.has_key):
             kinds = [column.kind for column in table.columns]
             select = self._select(kinds, 1)
             self._run(f"INSERT INTO {table.name} {select}", parameters=True, on=self._on())
         else:
             self._insert_values(table, on=self._on())
+        self._look(table)
+
+    def _insert_selected(self, table: Table) -> None:
+        """Rows of a table with keys, which are given: sqlite3 would make them of NULL."""
+        other = self._one([each for each in self._tables if each.has_key])
+        names, items = ["id"], [f"q.id + {self._below(60)}"]
+        for column in table.spare():
+            names.append(column.name)
+            items.append(self._expression(column.kind, other.of("q"), 1))
+        where = self._condition(other.of("q"), 1)
+        sql = f"INSERT INTO {table.name} ({', '.join(names)}) SELECT {', '.join(items)} FROM {other.name} AS q"
+        self._run(f"{sql} WHERE {where}{self._returning(table)}", parameters=True)
 
     def _insert_values(self, table: Table, on: str = "") -> None:
         columns = table.columns
         if self._chance(0.2) and not (self._common and table.has_key):  # sqlite3 would number them itself.
             columns = self._rng.sample(columns, 1 + self._below(len(columns)))
         names = ", ".join(column.name for column in columns)
-        values = ", ".join(self._row(columns) for _ in range(1 + self._below(6)))
+        values = ", ".join(self._row(columns) for _ in range(1 + self._below(self._rows)))
         sql = f"INSERT INTO {table.name} ({names}) VALUES {values}{self._upsert(table)}{self._returning(table)}"
         self._run(sql, parameters=True, on=on)
 
@@ -186,33 +232,69 @@ class Grammar(Queries):
         return f"({', '.join(self._value(column.kind, key=column.name == 'id') for column in columns)})"
 
     def _upsert(self, table: Table) -> str:
-        spare = [column for column in table.columns if column.name != "id"]
-        if not table.has_key or not spare or self._chance(0.7):
+        spare = table.spare()
+        targets = ["id"] if table.has_key else []
+        if self._common:
+            targets += [", ".join(table.keys)] if table.keys else []
+            targets += [column.name for column in spare if column.is_unique]
+            spare = [column for column in spare if not column.is_unique]
+        if not targets or not spare or self._chance(0.7):
             return ""
         column = self._one(spare)
-        new = self._one((f"excluded.{column.name}", self._expression(column.kind, table.of(table.name), 1)))
-        return self._one((" ON CONFLICT (id) DO NOTHING", f" ON CONFLICT (id) DO UPDATE SET {column.name} = {new}"))
+        scope = table.of(table.name) + (table.of("excluded") if self._common else [])
+        self._asked = []
+        new = self._one((f"excluded.{column.name}", self._expression(column.kind, scope, 1)))
+        where = f" WHERE {self._condition(scope, 1)}" if self._common and self._chance(0.3) else ""
+        self._asked = None
+        target = self._one(targets) if self._common else "id"
+        return f" ON CONFLICT ({target}) {self._one(('DO NOTHING', f'DO UPDATE SET {column.name} = {new}{where}'))}"
 
     def _returning(self, table: Table) -> str:
         if self._chance(0.85):
             return ""
-        kind = self._one(self._kinds)
-        return f" RETURNING {self._one(table.columns).name}, {self._expression(kind, table.columns, 1)}"
+        kind = self._one("itfd" if self._common else self._kinds)  # sqlite3 is not sure of names in subqueries there.
+        self._asked = []
+        returning = f" RETURNING {self._one(table.columns).name}, {self._expression(kind, table.columns, 1)}"
+        self._asked = None
+        return returning
 
     def _update(self) -> None:
         table = self._one(self._tables)
-        column = self._one([column for column in table.columns if column.name != "id"] or table.columns)
-        new = self._expression(column.kind, table.columns, 2)
-        if self._chance(0.15):
-            new = f"({self._aggregate(column.kind, table.of(table.name))})"
-        where = "" if self._chance(0.15) else f" WHERE {self._condition(table.of(table.name), 2)}"
-        sql = f"UPDATE {table.name} SET {column.name} = {new}{where}{self._returning(table)}"
+        if self._common:
+            columns = table.spare() or table.columns
+            chosen = self._rng.sample(columns, 1 + self._below(min(3, len(columns))))
+        else:
+            chosen = [self._one(table.spare() or table.columns)]
+        self._asked = [other for other in self._tables if other is not table]
+        sets = ", ".join(f"{column.name} = {self._new(column, table)}" for column in chosen)
+        self._asked = None
+        where = "" if self._chance(0.15) else self._where(table)
+        sql = f"UPDATE {table.name} SET {sets}{where}{self._returning(table)}"
         self._run(sql, parameters=True, on=self._on())
+        self._look(table)
+
+    def _new(self, column: Column, table: Table) -> str:
+        """What an UPDATE sets."""
+        scope = table.of(table.name)
+        new = self._expression(column.kind, scope if self._common else table.columns, 2)
+        if not self._chance(0.15):
+            return new
+        if self._common and self._chance(0.6):
+            return self._scalar(column.kind, scope)
+        return f"({self._aggregate(column.kind, scope)})"
+
+    def _where(self, table: Table) -> str:
+        """The condition of a change, for which sqlite3 chooses the rows first: it would see what it has changed."""
+        where = self._condition(table.of(table.name), 2)
+        if not self._common:
+            return f" WHERE {where}"
+        return f" WHERE /*rowid IN (SELECT rowid FROM {table.name} WHERE */{where}/*)*/"
 
     def _delete(self) -> None:
         table = self._one(self._tables)
-        where = self._condition(table.of(table.name), 2)
-        self._run(f"DELETE FROM {table.name} WHERE {where}{self._returning(table)}", parameters=True, on=self._on())
+        sql = f"DELETE FROM {table.name}{self._where(table)}{self._returning(table)}"
+        self._run(sql, parameters=True, on=self._on())
+        self._look(table)
 
     def _default(self, kind: str) -> str:
         """A default; the native engine loses quotes in it, and signs of floats (patches 16, 26)."""
@@ -221,4 +303,6 @@ class Grammar(Queries):
             value = value.replace("'", "")
         if isinstance(value, float):
             value = abs(value)
+        if self._common and isinstance(value, datetime):  # sqlite3 takes no call for a constant.
+            value = f"{value:%Y-%m-%d %H:%M:%S}"
         return f" DEFAULT {literal(value)}"

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import datetime
+from typing import Any
 
 from tests.truth import known, ours, rules
 from tests.truth.case import Case, Outcome, Step
 from tests.truth.comparison import Difference, Tally
 from tests.truth.ours import Ours
 
-# Such a statement may see, in sqlite3, what it has changed itself, unless the rows are chosen first.
-READS_ITSELF = re.compile(
-    r"^((?:UPDATE|DELETE FROM) (\w+)(?: SET (?:(?!SELECT).)*?)?) WHERE (.*SELECT.*?)( RETURNING .*)?$", re.DOTALL
+# What sqlite3 writes otherwise; what stands in comments is for it alone.
+DIALECT = (
+    (re.compile(r"/\*(.*?)\*/"), r"\1"),
+    (re.compile(r"CAST\(('[^']*') AS TIMESTAMP\)"), r"\1"),
+    (re.compile("^TRUNCATE TABLE"), "DELETE FROM"),
 )
 
 
@@ -33,8 +37,12 @@ class Judge:
     async def compare(self, case: Case) -> Difference | None:
         """Runs a case on both; the difference has the statements up to the one that differs."""
         answers = await self._ours.run(case)
-        # What our layer refuses on purpose, sqlite3 is not asked.
-        asked = [place for place, answer in enumerate(answers) if rules.guard(answer) is None]
+        # What our layer refuses on purpose, sqlite3 is not asked, nor for definitions that fail.
+        asked = [
+            place
+            for place, (step, answer) in enumerate(zip(case.steps, answers, strict=True))
+            if rules.guard(answer) is None and not (answer.code and re.match("CREATE|ALTER|DROP", step.sql))
+        ]
         case, answers = replace(case, steps=tuple(case.steps[n] for n in asked)), [answers[n] for n in asked]
         for number, (step, mine, theirs) in enumerate(zip(case.steps, answers, verdicts(case), strict=True), 1):
             self.tally.statements += 1
@@ -56,14 +64,26 @@ def verdicts(case: Case) -> list[Outcome]:
     db = sqlite3.connect(":memory:", isolation_level=None)
     try:
         db.execute("PRAGMA case_sensitive_like = ON")
+        for name, function in (("UPPER", str.upper), ("LOWER", str.lower)):
+            db.create_function(name, 1, _of_text(function), deterministic=True)
         return [_verdict(db, step) for step in case.steps]
     finally:
         db.close()
 
 
+def _of_text(function: Callable[[str], str]) -> Callable[[str | None], str | None]:
+    """The function as SQL has it."""
+    return lambda text: None if text is None else function(str(text))
+
+
 def _verdict(db: sqlite3.Connection, step: Step) -> Outcome:
+    if step.verb == "reopen":
+        db.rollback()
+    sql = step.literal or step.sql
+    for pattern, other in DIALECT:
+        sql = pattern.sub(other, sql)
     try:
-        cursor = db.execute(re.sub(READS_ITSELF, r"\1 WHERE rowid IN (SELECT rowid FROM \2 WHERE \3)\4", step.sql))
+        cursor = db.execute(sql)
     except sqlite3.Error as error:
         return Outcome(code="error", message=str(error))
     if cursor.description is None:
@@ -81,8 +101,16 @@ def agree(step: Step, mine: Outcome, theirs: Outcome) -> bool:
 
 
 def _plain(outcome: Outcome) -> Outcome:
-    rows = tuple(tuple(float(item) if isinstance(item, int) else item for item in row) for row in outcome.rows)
-    return replace(outcome, columns=(), rows=rows)
+    return replace(outcome, columns=(), rows=tuple(tuple(map(_plain_value, row)) for row in outcome.rows))
+
+
+def _plain_value(value: Any) -> Any:
+    match value:
+        case int() | float():
+            return float(value) + 0.0  # There is one zero.
+        case datetime():
+            return f"{value:%Y-%m-%d %H:%M:%S}"
+    return value
 
 
 @asynccontextmanager

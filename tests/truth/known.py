@@ -58,6 +58,41 @@ class Wrong:
 
 WRONG = (
     Wrong(
+        "of a row in a correlated IN, the first value alone is compared",
+        TABLES,
+        "SELECT id FROM t WHERE (id, 5) IN (SELECT u.id, u.c FROM u WHERE u.id = t.id)",
+        [(2,)],
+    ),
+    Wrong(
+        "a row in a subquery that finds nothing is an error",
+        TABLES,
+        "SELECT id FROM t WHERE (a, 5) NOT IN (SELECT id, c FROM u WHERE c > 5)",
+        [(1,), (2,), (3,)],
+        seen=r"IN \(SELECT [^, ]+, |\bv\d",
+        code="expression",
+    ),
+    Wrong(
+        "an UPDATE leaves out what it cannot compute",
+        TABLES,
+        "UPDATE t SET b = 'y', a = SUM(id)",
+        None,
+    ),
+    Wrong(
+        "a subquery in a column of a common table knows no other common tables",
+        TABLES,
+        "WITH x AS (SELECT id FROM t), y AS (SELECT (SELECT MAX(id) FROM x) AS m FROM u) SELECT m FROM y",
+        [(3,), (3,)],
+        seen="^WITH",
+        code="table_not_found",
+    ),
+    Wrong(
+        "NOT binds closer than NOT IN, NOT BETWEEN and NOT LIKE behind it",
+        TABLES,
+        "SELECT id FROM t WHERE NOT a NOT IN (10)",
+        [(1,)],
+        seen=r"\bNOT \S+ NOT ",
+    ),
+    Wrong(
         "a column of the result that has the name of another one of the table takes its place in GROUP BY",
         TABLES,
         "SELECT a AS id, MIN(id) AS a FROM t GROUP BY id, a",

@@ -25,13 +25,12 @@ class Ours:
     async def run(self, case: Case) -> list[Outcome]:
         """Runs the statements, one after another."""
         self._number += 1
-        target = f"file:///data/{self._number}" if case.file else "memory://"
-        async with await self._engine.open(target) as db:
-            run = _Run(db)
-            try:
-                return [await run.attempt(step) for step in case.steps]
-            finally:
-                await run.end()
+        target = f"file:///data/{self._number}?checkpoint_on_close=off" if case.file else "memory://"
+        run = _Run(self._engine, target, await self._engine.open(target))
+        try:
+            return [await run.attempt(step) for step in case.steps]
+        finally:
+            await run.end()
 
 
 @asynccontextmanager
@@ -43,7 +42,9 @@ async def opened() -> AsyncIterator[Ours]:
 
 
 class _Run:
-    def __init__(self, db: DB) -> None:
+    def __init__(self, engine: Engine, target: str, db: DB) -> None:
+        self._engine = engine
+        self._target = target
         self._db = db
         self._transactions: dict[str, Tx] = {}
 
@@ -58,6 +59,10 @@ class _Run:
             return Outcome(code=error.code or type(error).__name__, message=str(error))
 
     async def _run(self, step: Step) -> Outcome:
+        if step.verb == "reopen":
+            await self.end()
+            self._db = await self._engine.open(self._target)
+            return Outcome()
         if step.verb == "begin":
             await self._end(step.on)
             self._transactions[step.on] = await self._db.begin()
@@ -82,9 +87,10 @@ class _Run:
                 await transaction.rollback()
 
     async def end(self) -> None:
-        """Rolls back what is still open."""
+        """Rolls back what is still open, and closes the database."""
         for name in list(self._transactions):
             await self._end(name)
+        await self._db.close()
 
 
 async def _statement(target: Session, step: Step) -> Outcome:

@@ -17,25 +17,39 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Column:
-    """A column, with the letter of its type, and whether it has a CHECK."""
+    """A column, with the letter of its type, and whether it has a CHECK, or is UNIQUE."""
 
     name: str
     kind: str
     is_checked: bool = False
+    is_unique: bool = False
 
 
 @dataclass
 class Table:
-    """A table or a view."""
+    """A table or a view.
+
+    Attributes:
+        name: of it.
+        columns: its columns.
+        has_key: whether it has the primary key id.
+        keys: the columns of a primary key of several ones.
+        indexes: the columns of its indexes, by their names.
+    """
 
     name: str
     columns: list[Column]
     has_key: bool = False
-    indexes: list[str] = field(default_factory=list)
+    keys: tuple[str, ...] = ()
+    indexes: dict[str, list[str]] = field(default_factory=dict)
 
     def of(self, alias: str) -> list[Column]:
         """Its columns by another name of it."""
         return [Column(f"{alias}.{column.name}", column.kind) for column in self.columns]
+
+    def spare(self) -> list[Column]:
+        """Its columns that belong to no primary key."""
+        return [column for column in self.columns if column.name not in ("id", *self.keys)]
 
 
 Scope = Sequence[Column]
@@ -58,6 +72,8 @@ class Queries:
         self._views: list[Table] = []
         self._literals: list[Any] = []
         self._names = 0
+        self._asked: list[Table] | None = None
+        """What subqueries may ask: not what is being changed, where sqlite3 would see the changes; None for all."""
 
     # Chance.
 
@@ -79,58 +95,106 @@ class Queries:
     def _ordered(self, query: tuple[str, list[str]]) -> str:
         """The query with a whole order, and then perhaps a limit."""
         sql, kinds = query
+        if re.search(r" LIMIT \d+$", sql):
+            return sql
         places = [str(place) for place, kind in enumerate(kinds, 1) if kind != "j"]
         if len(places) < len(kinds) or self._chance(0.3):
             return sql
         self._rng.shuffle(places)
-        terms = ", ".join(place + self._one(("", " DESC", " ASC")) for place in places)
+        terms = ", ".join(self._term(place) for place in places)
         limit = ""
         if self._chance(0.4):
             limit = f" LIMIT {1 + self._below(12)}" + (f" OFFSET {self._below(5)}" if self._chance(0.4) else "")
-        nulls = " NULLS FIRST" if self._common else ""
-        terms = ", ".join(term + nulls for term in terms.split(", "))
         return f"{sql} ORDER BY {terms}{limit}"
+
+    def _term(self, place: str) -> str:
+        """A term of ORDER BY; where NULLs are if nothing is said, sqlite3 is told."""
+        order = self._one(("", " DESC", " ASC"))
+        if not self._common:
+            return place + order
+        usual = "/* NULLS FIRST*/" if order == " DESC" else "/* NULLS LAST*/"
+        return place + order + self._one((usual, usual, " NULLS FIRST", " NULLS LAST"))
 
     def _query(self, depth: int) -> tuple[str, list[str]]:
         kinds = [self._one(self._kinds) for _ in range(1 + self._below(3))]
         if depth > 0 and self._chance(0.12):
             return self._with(kinds), kinds
         if self._chance(0.12) and "j" not in kinds:
-            operator = self._one(("UNION", "UNION ALL", "INTERSECT", "EXCEPT"))
-            return f"{self._select(kinds, 1)} {operator} {self._select(kinds, 1)}", kinds
-        return self._select(kinds, depth), kinds
+            return self._united(kinds), kinds
+        return self._select(kinds, depth, cut=self._common), kinds
+
+    def _united(self, kinds: list[str], stem: str = "") -> str:
+        operator = self._one(("UNION", "UNION ALL", "INTERSECT", "EXCEPT"))
+        sql = f"{self._select(kinds, 1, stem=stem)} {operator} {self._select(kinds, 1, stem=stem)}"
+        if self._common and self._chance(0.3):  # INTERSECT does not bind closer in sqlite3.
+            sql += f" {self._one(('UNION', 'UNION ALL', 'EXCEPT'))} {self._select(kinds, 1, stem=stem)}"
+        return sql
+
+    def _body(self, kinds: list[str], depth: int, stem: str) -> str:
+        """What a derived table, a common table or a view is."""
+        if self._common and self._chance(0.2):
+            return self._united(kinds, stem)
+        return self._select(kinds, depth, stem=stem, cut=self._common)
 
     def _with(self, kinds: list[str]) -> str:
-        inner = [self._one(self._kinds) for _ in range(1 + self._below(3))]
-        table = derived(self._name("w"), inner)
-        body = self._select(inner, 1, stem=table.name)
-        self._views.append(table)
+        views = self._views
+        parts = []
+        for _ in range(1 + (self._below(2) if self._common else 0)):
+            inner = [self._one(self._kinds) for _ in range(1 + self._below(3))]
+            table = derived(self._name("w"), inner)
+            parts.append(f"{table.name} AS ({self._body(inner, 1, table.name)})")
+            self._views = [*self._views, *[table] * (3 if self._common else 1)]
         outer = self._select(kinds, 1, table)
-        self._views.remove(table)
-        return f"WITH {table.name} AS ({body}) {outer}"
+        self._views = views
+        return f"WITH {', '.join(parts)} {outer}"
 
-    def _select(self, kinds: list[str], depth: int, first: Table | None = None, stem: str = "") -> str:
-        """A SELECT whose columns are of those types; their names begin in a way that no column of a source does."""
+    def _select(
+        self, kinds: list[str], depth: int, first: Table | None = None, *, stem: str = "", cut: bool = False
+    ) -> str:
+        """A SELECT whose columns are of those types; their names begin in a way that no column of a source does.
+
+        Args:
+            kinds: the types.
+            depth: of what is within.
+            first: the first source.
+            stem: how the names begin.
+            cut: whether it may have an order of its own, and a limit.
+        """
         source, scope, keys = self._from(depth, first)
         where = f" WHERE {self._condition(scope, depth)}" if self._chance(0.7) else ""
         form = self._rng.random()
         if form < 0.25:
             return f"SELECT {self._grouped(kinds, scope, source, where, stem)}"
-        if form < 0.4 and kinds[0] == "i" and not (self._common and _has_nulls(source, keys)):
+        has_order = not (self._common and _has_nulls(source, keys))
+        if form < 0.4 and kinds[0] == "i" and has_order:
             items = [self._window(scope, keys)] + [self._expression(kind, scope, 1) for kind in kinds[1:]]
+            if self._common and self._chance(0.3):
+                items[0] = f"({items[0]} + {self._expression('i', scope, 1)})"
         else:
             items = [self._expression(kind, scope, depth) for kind in kinds]
         distinct = "DISTINCT " if form > 0.92 and "j" not in kinds else ""
-        return f"SELECT {distinct}{_aliased(items, stem)} FROM {source}{where}"
+        sql = f"SELECT {distinct}{_aliased(items, stem)} FROM {source}{where}"
+        if cut and has_order and not distinct and self._chance(0.15):
+            terms = [self._one(scope).name, *keys] if self._chance(0.5) else keys
+            sql += f" ORDER BY {', '.join(map(self._term, terms))} LIMIT {1 + self._below(8)}"
+        return sql
 
     def _grouped(self, kinds: list[str], scope: Scope, source: str, where: str, stem: str) -> str:
         groups = [self._one(scalars(scope)) for _ in range(self._below(3))]
+        if self._common and self._chance(0.3):
+            kind = self._one(kinds)
+            choice = self._one(self._choices[f"{kind} group"])
+            if set(re.findall(r"\{(\w)\}", choice)) <= {column.kind for column in scope}:
+                name = re.sub(r"\{(\w)\}", lambda found: self._of_kind(found[1], scope), choice)
+                groups.append(Column(name, kind))
         items = []
         for kind in kinds:
             of_kind = [column.name for column in groups if column.kind == kind]
             items.append(self._one(of_kind) if of_kind and self._chance(0.6) else self._one_aggregate(kind, scope))
         by = f" GROUP BY {', '.join(dict.fromkeys(column.name for column in groups))}" if groups else ""
         having = f" HAVING {self._one_aggregate('i', scope)} > {self._value('i')}" if by and self._chance(0.25) else ""
+        if having and self._common and self._chance(0.5):
+            having = f" HAVING {self._one_aggregate('b', scope)}"
         return f"{_aliased(items, stem)} FROM {source}{where}{by}{having}"
 
     def _from(self, depth: int, first: Table | None) -> tuple[str, list[Column], list[str]]:
@@ -138,14 +202,15 @@ class Queries:
         scope: list[Column] = []
         keys: list[str] = []
         parts = ""
-        for number in range(1 + (self._below(3) if depth > 0 and self._chance(0.5) else 0)):
+        number_of = 1 + (self._below(3) if depth > 0 and self._chance(0.5) else 0)
+        for number in range(number_of):
             alias = self._name("q")
             table = first if first and not number else self._one([*self._tables, *self._tables, *self._views])
             source = table.name
-            if depth > 1 and self._chance(0.1):
+            if depth > 1 and self._chance(0.2 if self._common else 0.1):
                 inner = [self._one(self._kinds) for _ in range(2)]
                 table = derived(self._name("d"), inner)
-                source = f"({self._select(inner, depth - 1, stem=table.name)})"
+                source = f"({self._body(inner, depth - 1, table.name)})"
             columns = table.of(alias)
             if not parts:
                 parts = f"{source} AS {alias}"
@@ -156,18 +221,27 @@ class Queries:
         return parts, scope, keys
 
     def _join(self, source: str, left: Scope, right: Scope, *, outer: bool) -> str:
-        pairs = [(a.name, b.name) for a in left for b in right if a.kind == b.kind and a.kind in "it"]
+        pairs = self._pairs(left, right)
         if not pairs or self._chance(0.05):
             return f" CROSS JOIN {source}"
         on = " = ".join(self._one(pairs))
+        if self._common and self._chance(0.15):
+            on += f" AND {self._one(('=', '<', '<>', '>=')).join(self._one(pairs))}"
         if self._chance(0.25):
             on += f" AND {self._expression('b', [*left, *right], 1)}"
         joins = ("JOIN", "JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN")  # sqlite3 errs in the last two after others.
         return f" {self._one(joins if outer else joins[:3])} {source} ON {on}"
 
+    def _pairs(self, left: Scope, right: Scope) -> list[tuple[str, str]]:
+        """Columns that may be compared."""
+        kinds = self._kinds if self._common else "it"
+        return [(a.name, b.name) for a in left for b in right if a.kind == b.kind and a.kind in kinds]
+
     # Expressions.
 
     def _expression(self, kind: str, scope: Scope, depth: int) -> str:
+        if kind == "D":
+            return self._value(kind, null=False)
         fitting = [column.name for column in scope if column.kind == kind]
         if depth <= 0 or self._chance(0.4):
             if fitting and self._chance(0.75):
@@ -175,6 +249,8 @@ class Queries:
             return self._value(kind)
         if kind == "b" and self._chance(0.2):
             return f"({self._subquery(scope, depth)})"
+        if self._common and self._chance(0.05):
+            return self._scalar(kind, scope)
         return f"({self._fill(self._one(self._choices[kind]), scope, depth - 1)})"
 
     def _fill(self, template: str, scope: Scope, depth: int) -> str:
@@ -182,6 +258,8 @@ class Queries:
 
     def _condition(self, scope: Scope, depth: int) -> str:
         """A condition, often one that an index helps with."""
+        if self._common and self._chance(0.3):
+            return self._of_a_column(scope)
         integers = [column.name for column in scope if column.kind == "i"]
         if integers and self._chance(0.4):
             column = self._one(integers)
@@ -194,7 +272,77 @@ class Queries:
             )
         return self._expression("b", scope, max(depth, 1))
 
+    def _of_a_column(self, scope: Scope) -> str:
+        """Conditions of columns alone, of all types."""
+        parts = []
+        for _ in range(1 + self._below(3)):
+            column = self._one(scope)
+            kind = "D" if column.kind == "d" and self._chance(0.5) else column.kind
+            operator = self._one(self._choices["column"])
+            values = [self._value(kind, null=kind != "D" and self._chance(0.2)) for _ in range(operator.count("{}"))]
+            parts.append(f"{column.name} {operator.format(*values)}")
+        return re.sub(";", lambda _: self._one(("AND", "AND", "OR", "AND NOT")), " ; ".join(parts))
+
+    def _sources(self) -> list[Table]:
+        """What a subquery may ask."""
+        return [*self._tables, *self._tables, *self._views] if self._asked is None else self._asked
+
+    def _inner(self, scope: Scope) -> tuple[str, list[Column]]:
+        """FROM and WHERE of a subquery that may know the row around it, and its columns."""
+        table, alias = self._one(self._sources()), self._name("q")
+        inner = table.of(alias)
+        source = f"FROM {table.name} AS {alias}"
+        if self._chance(0.15):
+            other, name = self._one(self._sources()), self._name("q")
+            source += self._join(f"{other.name} AS {name}", inner, other.of(name), outer=False)
+            inner += other.of(name)
+        parts = []
+        for _ in range(self._below(3)):
+            pairs = self._pairs(scope, inner)
+            if pairs:
+                parts.append(self._one((" = ", " = ", " <> ", " < ", " >= ")).join(self._one(pairs)))
+        if not parts or self._chance(0.4):
+            both = [*inner, *scope] if self._chance(0.3) else inner
+            parts.append(self._one((self._of_a_column, lambda known: self._expression("b", known, 1)))(both))
+        self._rng.shuffle(parts)
+        return f"{source} WHERE {' AND '.join(f'({part})' for part in parts)}", inner
+
+    def _scalar(self, kind: str, scope: Scope) -> str:
+        """A subquery that is a value."""
+        if not self._sources():
+            return self._value(kind)
+        source, inner = self._inner(scope)
+        return f"(SELECT {self._one_aggregate(kind, inner)} {source})"
+
+    def _judged_subquery(self, scope: Scope) -> str:
+        """A condition with a subquery of any form."""
+        if not self._sources():
+            return self._value("b")
+        negated = self._one(("", "NOT "))
+        kind = self._one(self._kinds)
+        form = self._below(5 if self._asked is None else 4)  # An UPDATE leaves out what it cannot compute, such as rows.
+        if form == 3:
+            comparison = f"{self._expression(kind, scope, 0)} {self._one(('<', '=', '>=', '<>'))}"
+            return f"{comparison} {self._scalar(kind, scope)}"
+        source, inner = self._inner(scope if form < 4 else [])  # Rows in correlated subqueries are known to be wrong.
+        if form < 2:
+            return f"{negated}EXISTS (SELECT {self._one(('1', '*', self._one(inner).name))} {source})"
+        column = self._one(inner)
+        left = self._expression(column.kind, scope, 0)
+        if form == 2:
+            more = ""
+            if self._chance(0.2):
+                again, others = self._inner(scope)
+                operator = self._one(("UNION", "UNION ALL", "EXCEPT", "INTERSECT"))
+                more = f" {operator} SELECT {self._expression(column.kind, others, 0)} {again}"
+            return f"{left} {negated}IN (SELECT {column.name} {source}{more})"
+        other = self._one(inner)
+        left = f"({left}, {self._expression(other.kind, scope, 0)})"
+        return f"{left} {negated}IN (SELECT {column.name}, {other.name} {source})"
+
     def _subquery(self, scope: Scope, depth: int) -> str:
+        if self._common:
+            return self._judged_subquery(scope)
         table = self._one(self._tables)
         alias = self._name("q")
         inner = table.of(alias)
@@ -236,18 +384,22 @@ class Queries:
     def _plain(self, kind: str, *, null: bool, key: bool) -> Any:
         if null and not key and self._chance(0.12):
             return None
+        if key and self._common and self._chance(0.15):
+            return self._one(vocabulary.KEYS)
         odd = not self._common and self._chance(0.1)
         match kind:
             case "i":
                 return self._one(vocabulary.BIG) if odd else self._below(40) if key else self._one(vocabulary.SMALL)
             case "t":
-                return self._one(vocabulary.WORDS[: -1 if self._common else None])
+                return self._one(vocabulary.WORDS)
             case "f":
                 return self._one(vocabulary.ODD_FLOATS if odd else vocabulary.FLOATS)
             case "b":
                 return self._chance(0.5)
             case "d":
                 return self._one(vocabulary.MOMENTS)
+            case "D":
+                return f"{self._one(vocabulary.MOMENTS):%Y-%m-%d %H:%M:%S}"
             case _:
                 return self._one(vocabulary.DOCUMENTS)
 
