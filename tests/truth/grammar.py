@@ -24,7 +24,7 @@ class Grammar(Queries):
         self._steps: list[Step] = []
         self._open = False
         self._others: list[str] = []
-        self._rows = 40 if common and self._chance(0.1) else 6
+        self._rows = 15 if common and self._chance(0.1) else 6
 
     def case(self, name: str, statements: int, *, file: bool = False) -> Case:
         """A case of so many statements, and a last look at each table."""
@@ -116,6 +116,8 @@ class Grammar(Queries):
             kind = self._one(self._kinds)
             column = Column(self._name("c"), kind, is_checked=kind == "i" and self._chance(0.1))
             rest = " NOT NULL" if self._chance(0.15) else " UNIQUE" if self._chance(0.08) else ""
+            if self._common and kind == "b":  # Its index would lose keys below 0.
+                rest = rest.replace(" UNIQUE", "")
             column = replace(column, is_unique=rest == " UNIQUE")
             table.columns.append(column)
             if column.kind != "j" and self._chance(0.1):
@@ -147,6 +149,8 @@ class Grammar(Queries):
             self._run(f"DROP INDEX {table.indexes.popitem()[0]} {'/*--*/' if self._common else ''}ON {table.name}")
             return
         columns = scalars(table.columns)
+        if self._common:  # An index of booleans loses keys below 0.
+            columns = [column for column in columns if column.kind != "b"] or columns
         names = [column.name for column in self._rng.sample(columns, min(len(columns), 1 + self._below(3)))]
         unique = "UNIQUE " if self._chance(0.15) else ""
         name = self._name("x")
@@ -165,7 +169,7 @@ class Grammar(Queries):
                 default = self._default(column.kind) if self._chance(0.5) else ""
                 table.columns.append(column)
                 self._run(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {TYPES[column.kind]}{default}")
-            case 1 if not (table.indexes and not self._common or self._views) and len(spare) > 1:
+            case 1 if not ((table.indexes and not self._common) or self._views) and len(spare) > 1:
                 column = self._one(spare)
                 if self._common and (column.is_unique or column.is_checked):  # sqlite3 refuses it.
                     return

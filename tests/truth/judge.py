@@ -22,6 +22,9 @@ DIALECT = (
     (re.compile("^TRUNCATE TABLE"), "DELETE FROM"),
 )
 
+PATIENCE = 3_000_000
+"""How many of its instructions sqlite3 may need for a statement."""
+
 
 class Judge:
     """Our engine before sqlite3.
@@ -45,6 +48,9 @@ class Judge:
         ]
         case, answers = replace(case, steps=tuple(case.steps[n] for n in asked)), [answers[n] for n in asked]
         for number, (step, mine, theirs) in enumerate(zip(case.steps, answers, verdicts(case), strict=True), 1):
+            if theirs.message == "interrupted" or mine.code == "timeout":
+                self.tally.unseen += len(case.steps) - number + 1
+                break
             self.tally.statements += 1
             self.tally.errors += bool(mine.code)
             if agree(step, mine, theirs):
@@ -64,6 +70,7 @@ def verdicts(case: Case) -> list[Outcome]:
     db = sqlite3.connect(":memory:", isolation_level=None)
     try:
         db.execute("PRAGMA case_sensitive_like = ON")
+        db.set_progress_handler(lambda: 1, PATIENCE)
         for name, function in (("UPPER", str.upper), ("LOWER", str.lower)):
             db.create_function(name, 1, _of_text(function), deterministic=True)
         return [_verdict(db, step) for step in case.steps]
@@ -84,11 +91,12 @@ def _verdict(db: sqlite3.Connection, step: Step) -> Outcome:
         sql = pattern.sub(other, sql)
     try:
         cursor = db.execute(sql)
+        rows = tuple(cursor.fetchall())
     except sqlite3.Error as error:
         return Outcome(code="error", message=str(error))
     if cursor.description is None:
         return Outcome(affected=max(cursor.rowcount, 0))
-    return Outcome(rows=tuple(cursor.fetchall()))
+    return Outcome(rows=rows)
 
 
 def agree(step: Step, mine: Outcome, theirs: Outcome) -> bool:

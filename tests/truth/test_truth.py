@@ -76,7 +76,7 @@ def test_generated_sql_has_the_same_answers() -> None:
 
 @pytest.mark.timeout(600)
 async def test_generated_sql_is_answered_rightly() -> None:
-    cases = (Grammar(Random(seed), common=True).case(f"seed {seed}", 30) for seed in range(60))
+    cases = (Grammar(Random(seed), common=True).case(f"seed {seed}", 30, file=seed % 4 == 0) for seed in range(60))
     async with judge.opened() as court:
         assert [str(found) async for found in differences(court.compare, cases)] == []
         assert court.tally.statements > 1_500

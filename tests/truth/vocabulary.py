@@ -67,15 +67,15 @@ _JUDGED = {
         CASE WHEN {b} THEN {b} ELSE {b} END; COALESCE({b}, {b}); {d} < {d}; {d} >= {d}; {d} = {d}; {d} <> {d};
         {d} BETWEEN {d} AND {d}; {d} NOT BETWEEN {d} AND {d}; {d} IN ({d}, {d}); {d} NOT IN ({d}, {d}); {d} IS NULL;
         {d} = {D}; {d} > {D}; {d} <> {D}; {d} IS DISTINCT FROM {d}; {f} = {f}; {f} <> {f}; {f} IN ({f}, {f}); {i} = {f};
-        {f} BETWEEN {f} AND {f}; {t} LIKE '_'; {t} LIKE 'a_'; {t} LIKE '%€'; {t} LIKE '_€'; {t} LIKE '%_%_'; {t} LIKE {t};
-        {t} NOT LIKE '__%'; {t} BETWEEN {t} AND {t}; {t} NOT IN ({t}, {t}); NOT ({i} = {i} OR {t} > {t});
+        {f} BETWEEN {f} AND {f}; {t} LIKE '_'; {t} LIKE 'a_'; {t} LIKE '%€'; {t} LIKE '_€'; {t} LIKE '%_%_';
+        {t} LIKE {t}; {t} NOT LIKE '__%'; {t} BETWEEN {t} AND {t}; {t} NOT IN ({t}, {t}); NOT ({i} = {i} OR {t} > {t});
         ({i}, {t}) IN (/*VALUES*/ ({i}, {t}), ({i}, {t})); ({i}, {i}) NOT IN (/*VALUES*/ ({i}, {i}), ({i}, {i}));
         ({i}, {t}) < ({i}, {t}); ({d}, {i}) >= ({d}, {i}); ({i}, {f}) = ({i}, {f}); ({t}, {b}) <> ({t}, {b});
         ({i}, {t}, {f}) > ({i}, {t}, {f}); ({i}, {d}) <= ({i}, {d})""",
     "d": "COALESCE({d}, {d}); CASE WHEN {b} THEN {d} ELSE {d} END; NULLIF({d}, {d})",
-    "i aggregate": """SUM(DISTINCT {i}); COUNT(DISTINCT {i}); COUNT(DISTINCT {d}); COUNT(DISTINCT {b}); COUNT(DISTINCT {f});
-        COUNT(*) FILTER (WHERE {b}); SUM({i}) FILTER (WHERE {b}); MAX({i}) - MIN({i}); COUNT({d}); COUNT({b});
-        COALESCE(SUM({i}), 0); COUNT(*) + 1; MAX({i}) FILTER (WHERE {b})""",
+    "i aggregate": """SUM(DISTINCT {i}); COUNT(DISTINCT {i}); COUNT(DISTINCT {d}); COUNT(DISTINCT {b});
+        COUNT(DISTINCT {f}); COUNT(*) FILTER (WHERE {b}); SUM({i}) FILTER (WHERE {b}); MAX({i}) - MIN({i});
+        COUNT({d}); COUNT({b}); COALESCE(SUM({i}), 0); COUNT(*) + 1; MAX({i}) FILTER (WHERE {b})""",
     "f aggregate": "AVG(DISTINCT {i}); SUM(DISTINCT {f}); MAX({f}) FILTER (WHERE {b}); AVG({f}); MIN({f}) - 1",
     "t aggregate": "MIN({t}) FILTER (WHERE {b}); UPPER(MAX({t}))",
     "d aggregate": "MIN({d}); MAX({d}); MAX({d}) FILTER (WHERE {b})",
@@ -86,13 +86,16 @@ _JUDGED = {
     "f group": "{f} * 2; ABS({f})",
     "b group": "{i} IS NULL; {i} > 5; {t} LIKE 'a%'; {b} IS TRUE; NOT {b}",
     "d group": "COALESCE({d}, {d})",
-    "window": """RANK() OVER ({p} ORDER BY {i}/* NULLS LAST*/); DENSE_RANK() OVER ({p} ORDER BY {t} DESC/* NULLS FIRST*/);
-        SUM({i}) OVER ({p} ORDER BY {i}/* NULLS LAST*/); LAG({i}, 1, 0) OVER ({p} ORDER BY {k} DESC);
-        COUNT(*) OVER ({p} ORDER BY {d}/* NULLS LAST*/); COUNT({b}) OVER ({p} ORDER BY {k} DESC ROWS UNBOUNDED PRECEDING);
+    "window": """RANK() OVER ({p} ORDER BY {i}/* NULLS LAST*/);
+        DENSE_RANK() OVER ({p} ORDER BY {t} DESC/* NULLS FIRST*/); SUM({i}) OVER ({p} ORDER BY {i}/* NULLS LAST*/);
+        LAG({i}, 1, 0) OVER ({p} ORDER BY {k} DESC);
+        COUNT(*) OVER ({p} ORDER BY {d}/* NULLS LAST*/);
+        COUNT({b}) OVER ({p} ORDER BY {k} DESC ROWS UNBOUNDED PRECEDING);
         LAST_VALUE({i}) OVER ({p} ORDER BY {k} ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING);
-        MIN({i}) OVER ({p} ORDER BY {k} ROWS BETWEEN 2 PRECEDING AND 1 PRECEDING); NTH_VALUE({i}, 2) OVER ({p} ORDER BY {k})""",
-    "column": """= {}; = {}; < {}; >= {}; > {}; <> {}; IN ({}, {}); NOT IN ({}, {}); BETWEEN {} AND {}; NOT BETWEEN {} AND {};
-        IS NULL; IS NOT NULL""",
+        MIN({i}) OVER ({p} ORDER BY {k} ROWS BETWEEN 2 PRECEDING AND 1 PRECEDING);
+        NTH_VALUE({i}, 2) OVER ({p} ORDER BY {k})""",
+    "column": """= {}; = {}; < {}; >= {}; > {}; <> {}; IN ({}, {}); NOT IN ({}, {}); BETWEEN {} AND {};
+        NOT BETWEEN {} AND {}; IS NULL; IS NOT NULL""",
 }
 
 
