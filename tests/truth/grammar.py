@@ -265,7 +265,7 @@ class Grammar(Queries):
     def _update(self) -> None:
         table = self._one(self._tables)
         if self._common:
-            columns = table.spare() or table.columns
+            columns = [column for column in table.spare() if not (self._open and column.is_unique)] or table.columns
             chosen = self._rng.sample(columns, 1 + self._below(min(3, len(columns))))
         else:
             chosen = [self._one(table.spare() or table.columns)]

@@ -217,7 +217,7 @@ class Queries:
             if not parts:
                 parts = f"{source} AS {alias}"
             else:
-                parts += self._join(f"{source} AS {alias}", scope, columns, outer=number == 1 or not self._common)
+                parts += self._join(f"{source} AS {alias}", scope, columns, outer=number_of == 2 or not self._common)
             scope += columns
             keys += [f"{alias}.id"] if table.has_key else [column.name for column in scalars(columns)]
         return parts, scope, keys
@@ -231,7 +231,7 @@ class Queries:
             on += f" AND {self._one(('=', '<', '<>', '>=')).join(self._one(pairs))}"
         if self._chance(0.25):
             on += f" AND {self._expression('b', [*left, *right], 1)}"
-        joins = ("JOIN", "JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN")  # sqlite3 errs in the last two after others.
+        joins = ("JOIN", "JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN")  # sqlite3 errs in the last two beside others.
         return f" {self._one(joins if outer else joins[:3])} {source} ON {on}"
 
     def _pairs(self, left: Scope, right: Scope) -> list[tuple[str, str]]:
