@@ -57,6 +57,7 @@ else
     object="rustc --edition 2024 --target wasm32-wasip1 --crate-type lib --emit=obj -O $flags"
     $object unwind.rs -o target/objects/unwind.o
     $object -Ctarget-feature=+atomics atomics.rs -o target/objects/atomics.o
+    $object memcmp.rs -o target/objects/memcmp.o
     rm -f target/objects/libunwind.a
     llvm-ar crsD target/objects/libunwind.a target/objects/unwind.o
 
@@ -66,7 +67,7 @@ else
     cp Cargo.lock target/Cargo.lock.committed
     trap 'cp target/Cargo.lock.committed Cargo.lock' EXIT
     if [ "$mode" = --lint ]; then
-        rustfmt --edition 2024 --check build.rs unwind.rs atomics.rs src/*.rs
+        rustfmt --edition 2024 --check build.rs unwind.rs atomics.rs memcmp.rs src/*.rs
         cargo clippy "$@" -- --deny warnings
     else
         cargo build "$@"

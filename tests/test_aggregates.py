@@ -568,3 +568,20 @@ async def test_groups_by_a_column_that_has_the_name_of_an_aggregate(filled: DB, 
         rows = await filled.query(f"SELECT {columns} FROM {tables} GROUP BY t.c", into=tuple)
         assert len(rows) == 3, columns
         assert set(rows) == expected, columns
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("SELECT COUNT(DISTINCT b) FROM t", [2]),
+        ("SELECT COUNT(DISTINCT b) FROM t GROUP BY a ORDER BY a", [1, 1]),
+        ("SELECT COUNT(DISTINCT b) FILTER (WHERE a = 1) FROM t", [1]),
+        ("SELECT COUNT(DISTINCT b || '') FROM t", [2]),
+        ("SELECT COUNT(DISTINCT t.b) FROM t JOIN t AS u ON t.a = u.a", [2]),
+        ("SELECT COUNT(b) FROM t GROUP BY a ORDER BY a", [2, 1]),
+    ],
+)
+async def test_a_star_is_a_text(db: DB, sql: str, expected: list[int]) -> None:
+    await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT)")
+    await db.execute("INSERT INTO t VALUES (1, 1, '*'), (2, 1, '*'), (3, 2, 'x'), (4, 2, NULL)")
+    assert await db.query(sql, into=int) == expected

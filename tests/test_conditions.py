@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import aiostoolap
-from aiostoolap import DB
+from aiostoolap import DB, NotSupportedError, UniqueViolationError
 from tests.conftest import Settle
 
 ROWS = [(1, 10, "x"), (2, 20, "Y"), (3, None, "z"), (4, 5, None), (5, None, None)]
@@ -199,6 +199,24 @@ async def test_literals_of_other_types(db: DB, condition: str, rows: list[int], 
     assert await db.execute(f"DELETE FROM f WHERE {condition}") == len(rows)
 
 
+@pytest.mark.parametrize(
+    ("condition", "rows"),
+    [
+        ("NOT a NOT IN (10)", [1]),
+        ("NOT a NOT BETWEEN 50 AND 4", []),
+        ("NOT b NOT LIKE 'x%'", [1]),
+        ("NOT a IN (10)", [2, 4]),
+        ("NOT a = 10 AND NOT id NOT IN (2, 3)", [2]),
+        ("NOT a + 1 NOT IN (11)", [1]),
+    ],
+)
+async def test_not_before_not(db: DB, condition: str, rows: list[int]) -> None:
+    await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT)")
+    await db.execute_many("INSERT INTO t VALUES ($1, $2, $3)", ROWS)
+    assert await db.query(f"SELECT id FROM t WHERE {condition} ORDER BY id", into=int) == rows
+    assert await db.execute(f"DELETE FROM t WHERE {condition}") == len(rows)
+
+
 async def test_a_list_of_rows_that_is_too_long_is_an_error(db: DB) -> None:
     await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER)")
     await db.execute("INSERT INTO t VALUES (1, 10), (2, 20)")
@@ -274,9 +292,23 @@ async def test_an_index_of_booleans_has_keys_below_zero(stored: DB, settle: Sett
     assert await stored.query(f"{found} ORDER BY id", into=int) == [-5, -1, 7]
     assert await stored.query(f"{found} AND id > -3 ORDER BY id", into=int) == [-1, 7]
     assert await stored.query(f"{found} ORDER BY id LIMIT 1", into=int) == [-5]
+    assert await stored.query("SELECT id FROM t WHERE d IN (TRUE, FALSE) ORDER BY id", into=int) == [-5, -1, 2, 7]
+    assert await stored.query_value("SELECT COUNT(*) FROM t JOIN t AS u ON t.d = u.d") == 10
     assert await stored.execute("UPDATE t SET d = FALSE WHERE d = TRUE AND id < 0") == 2
     assert await stored.query(found, into=int) == [7]
     assert await stored.execute("DELETE FROM t WHERE d = FALSE") == 3
+
+
+async def test_a_unique_boolean_has_keys_below_zero(stored: DB, settle: Settle) -> None:
+    await stored.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, d BOOLEAN UNIQUE)")
+    await stored.execute("INSERT INTO t VALUES (-1, TRUE)")
+    await settle()
+    with pytest.raises(UniqueViolationError):
+        await stored.execute("INSERT INTO t VALUES (-2, TRUE)")
+    async with stored.transaction() as tx:
+        await tx.execute("DELETE FROM t WHERE id = -1")
+        await tx.execute("INSERT INTO t VALUES (36, TRUE)")
+    assert await stored.query("SELECT * FROM t", into=tuple) == [(36, True)]
 
 
 @pytest.mark.parametrize("method", ["BITMAP", "HASH", "BTREE"])
@@ -416,3 +448,38 @@ async def test_calculated_times_are_compared_with_texts(db: DB, month: str) -> N
     columns = f"MIN(at) = {month}, MAX(at) <> {month}, COUNT(*) FILTER (WHERE DATE_TRUNC('month', at) = {month})"
     assert await db.query(f"SELECT {columns} FROM t", into=tuple) == [(True, True, 2)]
     assert await db.query(f"SELECT id FROM t GROUP BY id HAVING MAX(at) = {month}", into=int) == [1]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT id FROM t WHERE s = n",
+        "DELETE FROM t WHERE s <> n",
+        "SELECT t.id FROM t JOIN k ON k.x = t.d",
+        "SELECT t.id FROM t, k WHERE k.x = t.n",
+        "DELETE FROM t WHERE NOT EXISTS (SELECT 1 FROM k WHERE k.x = t.d)",
+        "SELECT id FROM t WHERE n < (SELECT COUNT(*) FROM k WHERE x = t.n)",
+        "SELECT s = g FROM t",
+        "UPDATE t SET n = 0 WHERE f > s",
+    ],
+)
+async def test_columns_of_texts_are_not_compared_with_numbers_and_times(db: DB, sql: str) -> None:
+    await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, s TEXT, n INTEGER, f FLOAT, g BOOLEAN, d TIMESTAMP)")
+    await db.execute("CREATE TABLE k (x TEXT)")
+    with pytest.raises(NotSupportedError, match=r"compares TEXT with \w+: write CAST"):
+        await db.query(sql)
+
+
+async def test_columns_of_texts_are_cast(db: DB) -> None:
+    await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, s TEXT, n INTEGER, d TIMESTAMP)")
+    await db.execute("INSERT INTO t VALUES (1, '7', 7, '2024-01-01'), (2, '2024-01-01', 7, '2024-01-01')")
+    await db.execute("CREATE TABLE k (x TEXT)")
+    await db.execute("INSERT INTO k VALUES ('2024-01-01 00:00:00')")
+    for condition, rows in (
+        ("CAST(s AS INTEGER) = n", [1]),
+        ("s = CAST(n AS TEXT)", [1]),
+        ("s = d", [2]),
+        ("s = '7'", [1]),
+        ("EXISTS (SELECT 1 FROM k WHERE CAST(k.x AS TIMESTAMP) = t.d)", [1, 2]),
+    ):
+        assert await db.query(f"SELECT id FROM t WHERE {condition}", into=int) == rows, condition

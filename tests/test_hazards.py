@@ -896,3 +896,28 @@ async def test_a_snapshot_keeps_rows_that_others_change(db: DB, indexed: bool) -
         await tx.execute("UPDATE t SET b = 9 WHERE a = 1")
         await tx.commit()
     assert await db.query("SELECT a FROM t WHERE a = 1") == []
+
+
+@pytest.mark.parametrize("value", ["COUNT(*)", "SUM(id)", "ROW_NUMBER() OVER ()"])
+async def test_an_update_leaves_no_column_out(stored: DB, settle: Settle, value: str) -> None:
+    await stored.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b INTEGER)")
+    await stored.execute("INSERT INTO t VALUES (1, 2, 3)")
+    await settle()
+    for changes in (f"a = 13, b = {value}", f"b = {value}, a = 13", f"b = {value}"):
+        with pytest.raises(aiostoolap.Error):
+            await stored.execute(f"UPDATE t SET {changes}")
+    assert await answers(stored, "SELECT * FROM t") == [(1, 2, 3)]
+
+
+async def test_a_condition_that_fails_is_an_error(stored: DB, settle: Settle) -> None:
+    await stored.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER)")
+    await stored.execute("INSERT INTO t VALUES (1, -5), (2, $1)", (2**63 - 1,))
+    await settle()
+    for statement in (
+        "DELETE FROM t WHERE a + 1 < 0",
+        "UPDATE t SET a = 0 WHERE a + 1 < 0",
+        "SELECT id FROM t WHERE a + 1 < (SELECT COUNT(*) FROM t AS u WHERE u.id = t.id)",
+    ):
+        with pytest.raises(aiostoolap.Error, match="overflow"):
+            await stored.query(statement)
+    assert await stored.query_value("SELECT COUNT(*) FROM t") == 2

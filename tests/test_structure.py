@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 import types
@@ -142,3 +143,9 @@ def test_importing_it_imports_neither_wasmtime_nor_an_extra() -> None:
     program = "import sys, aiostoolap; print(*sorted({'wasmtime', 'trio', 'pydantic', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_every_patch_is_described() -> None:
+    engine = PACKAGE.parent / "engine"
+    described = re.findall(r"^\| `(\S+\.patch)` \| \S.* \|$", (engine / "README.md").read_text(encoding="utf-8"), re.M)
+    assert described == sorted(path.name for path in (engine / "patches").iterdir())

@@ -102,6 +102,18 @@ QUERIES = [
     "SELECT id FROM t WHERE t.id IN (SELECT t.a FROM u WHERE u.c = t.id)",
     "SELECT id, t.a IN (SELECT t.id * 5 FROM u) FROM t",
     "SELECT id FROM t WHERE (t.id, 5) IN (SELECT t.id, c FROM u)",
+    # Rows of values, all of which count.
+    *(
+        f"SELECT id FROM t WHERE {row} {operator} (SELECT id, c FROM u WHERE {condition})"
+        for row in ("(id, 5)", "(t.id, t.a)", "(a, a)", "(id - 1, id)")
+        for operator in ("IN", "NOT IN")
+        for condition in ("u.id = t.id", "u.c > 99", "u.id > 0", "u.c = t.id AND u.id > 1")
+    ),
+    # Common tables that know those before them.
+    "WITH k AS (SELECT id FROM t), m AS (SELECT (SELECT MAX(id) FROM k) AS z FROM u) SELECT z FROM m",
+    "WITH k AS (SELECT id FROM t), m AS (SELECT u.id FROM u JOIN t ON u.id = t.id AND t.id IN (SELECT id FROM k))"
+    " SELECT id FROM m",
+    "WITH k AS (SELECT id FROM t) SELECT id FROM k WHERE id IN (1, (SELECT MAX(k.id) FROM k))",
     "SELECT id FROM t WHERE (SELECT MAX(u.c) FROM u WHERE u.c = t.id) IN (SELECT c FROM u WHERE c > 1)",
     "SELECT id, (SELECT MAX(u.c) FROM u WHERE u.c = t.id) NOT IN (SELECT c FROM u WHERE c > 1) FROM t",
     # What a UNION adds.
@@ -259,3 +271,39 @@ async def test_duplicates_are_found_beside_their_own_table(db: DB, index: str) -
         assert await db.query(f"SELECT id FROM s WHERE {condition} ORDER BY id", into=int) == rows, condition
     assert await db.execute("DELETE FROM s WHERE EXISTS (SELECT 1 FROM s AS y WHERE y.a = s.a AND y.id < s.id)") == 2
     assert await db.query("SELECT id FROM s ORDER BY id", into=int) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT id FROM t ORDER BY (SELECT MAX(w.a) FROM t AS w) - COALESCE(a, 99), id",
+        "SELECT id FROM t WHERE a > 1 ORDER BY (SELECT MAX(w.a) FROM t AS w) - a DESC LIMIT 2",
+        "SELECT t.id FROM t JOIN u ON t.id = u.id WHERE a > 0 ORDER BY (SELECT MAX(w.a) FROM t AS w) - t.a LIMIT 1",
+    ],
+)
+async def test_what_is_ordered_by_subqueries(filled: DB, judge: sqlite3.Connection, sql: str) -> None:
+    assert await filled.query(sql, into=tuple) == judge.execute(sql).fetchall()
+
+
+@pytest.mark.parametrize(
+    ("sql", "rows"),
+    [
+        ("DELETE FROM t WHERE (a, a) NOT IN (SELECT id, c FROM u WHERE c > 99)", 5),
+        ("DELETE FROM t WHERE (a, a) IN (SELECT id, c FROM u WHERE c > 99)", 0),
+        ("DELETE FROM t WHERE (id, 5) IN (SELECT u.id, u.c FROM u WHERE u.id = t.id)", 1),
+        ("UPDATE t SET a = (SELECT MAX(c) FROM u WHERE u.id = t.id), b = (SELECT MAX(c) FROM u) > 3", 5),
+        ("UPDATE t SET a = (SELECT MAX(c) FROM u WHERE u.id = t.id), b = id IN (SELECT u.id FROM u)", 5),
+    ],
+)
+async def test_changes_by_rows_and_subqueries(filled: DB, judge: sqlite3.Connection, sql: str, rows: int) -> None:
+    assert await filled.execute(sql) == judge.execute(sql).rowcount == rows
+    columns = "id, a" if "SET" in sql else "*"
+    assert (
+        await filled.query(f"SELECT {columns} FROM t ORDER BY id", into=tuple)
+        == judge.execute(f"SELECT {columns} FROM t ORDER BY id").fetchall()
+    )
+
+
+async def test_a_row_as_wide_as_what_is_asked_for(filled: DB) -> None:
+    with pytest.raises(aiostoolap.Error):
+        await filled.query("SELECT id FROM t WHERE (a, 5, 6) NOT IN (SELECT id, c FROM u)")

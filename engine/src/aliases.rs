@@ -1,10 +1,38 @@
-//! Aliases of a result that hide columns: the engine takes the `a` of `ORDER BY t.a` and `GROUP BY t.a` for what the result
-//! calls so, though the table is named.
+//! Names that are an alias of a result and a column of a table. The engine takes the `a` of `ORDER BY t.a` and `GROUP BY t.a`
+//! for what the result calls so, though the table is named; and the `a` of `ORDER BY a` for the table's, in some plans.
 use stoolap::executor::utils::expression_contains_aggregate;
-use stoolap::parser::ast::{Expression, FunctionCall, SelectStatement};
+use stoolap::parser::ast::{Expression, FunctionCall, IntegerLiteral, SelectStatement};
 
 use crate::errors::Failure;
-use crate::names::{Parts, Scope};
+use crate::names::{self, Parts, Scope};
+
+/// Orders by the place of a column in the result, where its alias is a column of a source as well.
+pub fn place(select: &mut SelectStatement, scope: &Scope) {
+    let has_star = |column: &Expression| matches!(column, Expression::Star(_) | Expression::QualifiedStar(_));
+    if !select.group_by.columns.is_empty()
+        || !select.set_operations.is_empty()
+        || select.columns.iter().any(has_star)
+    {
+        return;
+    }
+    let columns = &select.columns;
+    for order in &mut select.order_by {
+        let Expression::Identifier(name) = &order.expression else { continue };
+        let is_of_source = scope.sources.iter().any(|source| {
+            source.columns.as_ref().is_none_or(|columns| names::has(columns, &name.value_lower))
+        });
+        let place = columns.iter().position(|column| match column {
+            Expression::Aliased(aliased) if aliased.alias.value_lower == name.value_lower => {
+                !matches!(&*aliased.expression, Expression::Identifier(other) if other.value_lower == name.value_lower)
+            }
+            _ => false,
+        });
+        if let (true, Some(place)) = (is_of_source, place) {
+            let token = name.token.clone();
+            order.expression = Expression::IntegerLiteral(IntegerLiteral { token, value: place as i64 + 1 });
+        }
+    }
+}
 
 /// Orders and groups by the columns of tables; refuses to order by those of which only the result is known.
 pub fn uncover(select: &mut SelectStatement, scope: &Scope) -> Result<(), Failure> {

@@ -124,7 +124,8 @@ fn spelled_out(within: &InExpression) -> Option<Expression> {
     Some(if within.not { negated(token, any) } else { any })
 }
 
-fn infixed(token: &Token, left: Expression, operator: &str, right: Expression) -> Expression {
+/// Two expressions with an operator between them.
+pub fn infixed(token: &Token, left: Expression, operator: &str, right: Expression) -> Expression {
     Expression::Infix(InfixExpression::new(token.clone(), Box::new(left), operator, Box::new(right)))
 }
 

@@ -28,6 +28,46 @@ pub fn align(select: &mut SelectStatement, scope: &Scope) {
     select.order_by.iter_mut().for_each(|order| align(&mut order.expression));
 }
 
+/// Has windows over groups call what is grouped by as the result does: `LOWER(b) AS c, RANK() OVER (ORDER BY LOWER(b))` would find
+/// nothing, as the groups have a column `c`.
+pub fn rename_in_windows(select: &mut SelectStatement) {
+    let groups: Vec<String> = select.group_by.columns.iter().map(Expression::to_string).collect();
+    let mut names: Vec<(String, Expression)> = Vec::new();
+    for column in &select.columns {
+        if let Expression::Aliased(aliased) = column
+            && !matches!(&*aliased.expression, Expression::Identifier(_) | Expression::QualifiedIdentifier(_))
+        {
+            let (text, alias) = (aliased.expression.to_string(), aliased.alias.clone());
+            if groups.iter().any(|group| *group == text || group.eq_ignore_ascii_case(&alias.value)) {
+                names.push((text, Expression::Identifier(alias)));
+            }
+        }
+    }
+    if names.is_empty() {
+        return;
+    }
+    select.columns.iter_mut().for_each(|column| rename_in_window(column, &names));
+    for window in &mut select.window_defs {
+        let orders = window.order_by.iter_mut().map(|order| &mut order.expression);
+        window.partition_by.iter_mut().chain(orders).for_each(|expression| rename(expression, &names));
+    }
+}
+
+fn rename_in_window(expression: &mut Expression, names: &[(String, Expression)]) {
+    let is_window = matches!(expression, Expression::Window(_));
+    for operand in Parts::of(expression).operands {
+        if is_window { rename(operand, names) } else { rename_in_window(operand, names) }
+    }
+}
+
+fn rename(expression: &mut Expression, names: &[(String, Expression)]) {
+    let text = expression.to_string();
+    match names.iter().find(|(other, _)| *other == text) {
+        Some((_, name)) => *expression = name.clone(),
+        None => Parts::of(expression).operands.into_iter().for_each(|operand| rename(operand, names)),
+    }
+}
+
 /// What a calculation reads without the name of its source.
 fn bare(expression: &Expression, source: &str) -> String {
     let mut expression = expression.clone();

@@ -3,11 +3,11 @@
 //! also that does not find a column there without its table's name: such names are completed.
 use stoolap::core::DataType;
 use stoolap::parser::ast::{
-    Expression, Identifier, InfixExpression, InfixOperator, JoinTableSource, QualifiedIdentifier,
-    SelectStatement,
+    Expression, Identifier, InfixOperator, JoinTableSource, QualifiedIdentifier, SelectStatement,
 };
 use stoolap::parser::{Position, Token, TokenType};
 
+use crate::comparisons::infixed;
 use crate::errors::Failure;
 use crate::names::{self, Parts, Scope, Source};
 
@@ -35,7 +35,7 @@ pub fn check(join: &JoinTableSource) -> Result<(), Failure> {
 
 fn both(one: Expression, other: Expression) -> Expression {
     let token = Token::new(TokenType::Keyword, "AND", Position::default());
-    Expression::Infix(InfixExpression::new(token, Box::new(one), "AND", Box::new(other)))
+    infixed(&token, one, "AND", other)
 }
 
 /// Completes the names in a condition of WHERE or ON, or in a value that UPDATE sets; its subqueries have been resolved.

@@ -17,8 +17,9 @@ use stoolap::parser::ast::{
 };
 use stoolap::storage::traits::Engine;
 
+use crate::differences::Times;
 use crate::errors::Failure;
-use crate::{aliases, comparisons, groups, joins};
+use crate::{aliases, comparisons, differences, groups, joins, kinds};
 
 type Outcome<T = ()> = Result<T, Failure>;
 /// The columns of a source, in lower case; None if they are not known.
@@ -47,7 +48,7 @@ pub fn resolved(statement: &Statement, executor: &Executor) -> Outcome<Option<St
 /// Checks the names in a statement, completes those in its conditions, and makes joins of its products; also in the views
 /// that it reads, which the engine has from then on so.
 pub fn resolve(statement: &mut Statement, executor: &Executor) -> Outcome {
-    let views = RefCell::new(HashMap::new());
+    let views = RefCell::default();
     let nothing = Scope::new(executor, &views, 0);
     let mut scope = nothing.inner();
     match statement {
@@ -84,6 +85,8 @@ pub struct Source {
     pub columns: Columns,
     /// Of a table of the database.
     pub schema: Option<CompactArc<Schema>>,
+    /// Of what is none.
+    pub times: Times,
     /// Of a common table with another one's name: how the engine tells them apart.
     renamed: Option<Identifier>,
 }
@@ -92,7 +95,7 @@ pub struct Source {
 pub struct Scope<'a> {
     executor: &'a Executor,
     /// The views that were looked at, by name.
-    views: &'a RefCell<HashMap<String, Columns>>,
+    views: &'a RefCell<HashMap<String, Source>>,
     /// How many views it is within.
     depth: usize,
     outer: Option<&'a Scope<'a>>,
@@ -102,7 +105,7 @@ pub struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    fn new(executor: &'a Executor, views: &'a RefCell<HashMap<String, Columns>>, depth: usize) -> Self {
+    fn new(executor: &'a Executor, views: &'a RefCell<HashMap<String, Source>>, depth: usize) -> Self {
         let (common_tables, sources, aliases) = (Vec::new(), Vec::new(), Vec::new());
         Self { executor, views, depth, outer: None, common_tables, sources, aliases }
     }
@@ -114,6 +117,23 @@ impl<'a> Scope<'a> {
     /// This scope and those around it.
     pub fn chain(&self) -> impl Iterator<Item = &Scope<'_>> {
         std::iter::successors(Some(self), |scope| scope.outer)
+    }
+
+    /// The source of a column, and its name.
+    pub fn find_column<'b>(&'b self, expression: &'b Expression) -> Option<(&'b Source, &'b str)> {
+        let (qualifier, column) = match expression {
+            Expression::Identifier(name) if !name.token.quoted => (None, &*name.value_lower),
+            Expression::QualifiedIdentifier(name) => {
+                (Some(&*name.qualifier.value_lower), &*name.name.value_lower)
+            }
+            _ => return None,
+        };
+        let mut sources = self.chain().flat_map(|scope| &scope.sources);
+        let source = sources.find(|source| match qualifier {
+            Some(qualifier) => source.name == qualifier,
+            None => source.columns.as_ref().is_none_or(|columns| has(columns, column)),
+        });
+        source.map(|source| (source, column))
     }
 
     fn with(&mut self, clause: Option<&mut WithClause>) -> Outcome {
@@ -128,14 +148,17 @@ impl<'a> Scope<'a> {
             if clause.is_recursive {
                 self.common_tables.push(itself.clone());
             }
-            let columns = self.select(&mut table.query)?;
+            let Source { columns, times, .. } = self.select(&mut table.query)?;
             let named = || table.column_names.iter().map(|name| name.value_lower.to_string()).collect();
-            let columns =
-                if table.column_names.is_empty() { columns } else { Some(CompactArc::new(named())) };
+            let (columns, times) = if table.column_names.is_empty() {
+                (columns, times)
+            } else {
+                (Some(CompactArc::new(named())), Times::default())
+            };
             if let Some(name) = &itself.renamed {
                 table.name = name.clone();
             }
-            self.common_tables.push(Source { columns, ..itself });
+            self.common_tables.push(Source { columns, times, ..itself });
         }
         Ok(())
     }
@@ -171,24 +194,24 @@ impl<'a> Scope<'a> {
             source.schema = Some(schema);
         } else {
             let Some(view) = engine.get_view_lowercase(name)? else { return Ok(None) };
-            source.columns = self.view(name, &view.query)?;
+            source = self.view(name, &view.query)?;
         }
         Ok(Some(source))
     }
 
     /// The columns of a view, each of which is looked at once: they may be within one another, and again and again.
-    fn view(&self, name: &str, query: &str) -> Outcome<Columns> {
-        if let Some(columns) = self.views.borrow().get(name) {
-            return Ok(columns.clone());
+    fn view(&self, name: &str, query: &str) -> Outcome<Source> {
+        if let Some(view) = self.views.borrow().get(name) {
+            return Ok(view.clone());
         }
-        self.views.borrow_mut().insert(name.to_owned(), None);
+        self.views.borrow_mut().insert(name.to_owned(), Source::default());
         let mut statements =
             Parser::new(query).parse_program().map_or_else(|_| Vec::new(), |program| program.statements);
         if let [Statement::Select(select)] = &mut *statements
             && self.depth < DEEPEST_VIEW
         {
-            let columns = Scope::new(self.executor, self.views, self.depth + 1).select(select)?;
-            self.views.borrow_mut().insert(name.to_owned(), columns);
+            let view = Scope::new(self.executor, self.views, self.depth + 1).select(select)?;
+            self.views.borrow_mut().insert(name.to_owned(), view);
             self.executor.query_cache().put(query, Arc::new(statements.remove(0)), false, 0);
         }
         Ok(self.views.borrow()[name].clone())
@@ -214,8 +237,8 @@ impl<'a> Scope<'a> {
                 self.add_source(&mut join.right)?;
             }
             Expression::SubquerySource(subquery) => {
-                let columns = self.select(&mut subquery.subquery)?;
-                self.add(subquery.alias.as_ref(), Source { columns, ..Source::default() });
+                let found = self.select(&mut subquery.subquery)?;
+                self.add(subquery.alias.as_ref(), found);
             }
             Expression::CteReference(table) => self.add(table.alias.as_ref(), Source::default()),
             Expression::ValuesSource(values) => self.add(values.alias.as_ref(), Source::default()),
@@ -237,7 +260,7 @@ impl<'a> Scope<'a> {
     }
 
     /// Resolves a SELECT that stands within this scope, and says which columns it gives.
-    fn select(&self, select: &mut SelectStatement) -> Outcome<Columns> {
+    fn select(&self, select: &mut SelectStatement) -> Outcome<Source> {
         let mut scope = self.inner();
         scope.with(select.with.as_mut())?;
         if let Some(source) = &mut select.table_expr {
@@ -266,21 +289,24 @@ impl<'a> Scope<'a> {
             scope.expressions(&mut window.partition_by)?;
             scope.expressions(window.order_by.iter_mut().map(|order| &mut order.expression))?;
         }
+        aliases::place(select, &scope);
         // Behind UNION and its like, ORDER BY speaks of the columns of the result.
         if select.set_operations.is_empty() {
             scope.expressions(select.order_by.iter_mut().map(|order| &mut order.expression))?;
         }
+        differences::check_order(select, &scope)?;
         joins::join(select, &scope);
         groups::align(select, &scope);
+        groups::rename_in_windows(select);
         aliases::uncover(select, &scope)?;
-        let columns = scope.results(select);
+        let (columns, times) = (scope.results(select), Times::of(select, &scope));
         // What is added sees the common tables, but not the sources.
         scope.sources.clear();
         scope.aliases.clear();
         for operation in &mut select.set_operations {
             scope.select(&mut operation.right)?;
         }
-        Ok(columns)
+        Ok(Source { columns, times, ..Source::default() })
     }
 
     /// The columns that a SELECT with this scope gives; None if the engine names one of them.
@@ -371,6 +397,8 @@ impl<'a> Scope<'a> {
             self.select(subquery)?;
         }
         self.expressions(parts.operands)?;
+        differences::check(expression, self)?;
+        kinds::check(expression, self)?;
         comparisons::mend(expression)
     }
 

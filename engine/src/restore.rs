@@ -12,7 +12,7 @@ use crate::errors::Failure;
 use crate::files::{self, entries};
 use crate::guard;
 
-/// Patch 71 knows this one.
+/// Patch 071 knows this one.
 const UNFINISHED: &str = ".restoring";
 const FINISHED: &str = ".restored";
 const PARTS: [&str; 2] = ["wal", "volumes"];

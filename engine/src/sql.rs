@@ -337,7 +337,7 @@ fn tell_apart(select: &mut SelectStatement) {
     }
 }
 
-/// What patch 64 puts around the argument of an aggregate, in letters that no other name of a function has.
+/// What patch 064 puts around the argument of an aggregate, in letters that no other name of a function has.
 const APART: &str = "cOALESCE(";
 
 /// The name of a column of a result, as the statement has it.

@@ -140,7 +140,7 @@ class Expected:
         if self.rows is None:
             return True
         lines = [" ".join(" ".join(map(_shown, row)).split()) for row in outcome.rows]
-        # Patch 67: sums that the crate has as floats are integers.
+        # Patch 067: sums that the crate has as floats are integers.
         right = [re.sub(r"\.000(?= |$)", "", row) for row in self.rows] if "." not in "".join(lines) else self.rows
         return (sorted(lines) == sorted(right)) if self.sort else lines == list(right)
 

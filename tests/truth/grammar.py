@@ -301,7 +301,7 @@ class Grammar(Queries):
         self._look(table)
 
     def _default(self, kind: str) -> str:
-        """A default; the native engine loses quotes in it, and signs of floats (patches 16, 26)."""
+        """A default; the native engine loses quotes in it, and signs of floats (patches 016, 026)."""
         value = self._plain(kind, null=False, key=False)
         if isinstance(value, str):
             value = value.replace("'", "")

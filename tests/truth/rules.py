@@ -54,7 +54,7 @@ class Guard:
 GUARDS = (
     Guard(
         "words after the end",
-        "the engine would run what it understands and drop the rest (patch 02)",
+        "the engine would run what it understands and drop the rest (patch 002)",
         "syntax_error",
         "after the end of the statement",
     ),
@@ -80,14 +80,21 @@ GUARDS = (
     Guard("MODIFY COLUMN", "the engine would not convert rows", "not_supported", "MODIFY COLUMN is refused"),
     Guard("SET", "it would change the isolation of the whole engine", "not_supported", "SET is refused"),
     Guard(
-        "fractions", "the engine would cut them (patch 40)", "type_conversion", "it is not a whole number of 64 bits"
+        "fractions", "the engine would cut them (patch 041)", "type_conversion", "it is not a whole number of 64 bits"
     ),
-    Guard("alterations", "the engine would lose a constraint or an index (patch 44)", "not_supported", "is refused"),
-    Guard("primary keys", "the engine would drop it (patch 44)", "primary_key_drop"),
-    Guard("defaults", "the engine would take it for NULL (patch 45)", "type_conversion", "for column 'DEFAULT'"),
+    Guard("overflows", "the engine would take them for NULL in some places (patch 146)", "type_conversion", "overflow"),
+    Guard(
+        "casts", "the engine would take the nearest integer (patch 152)", "type_conversion", "not a number of 64 bits"
+    ),
+    Guard("differences", "the engine would take them for texts", "not_supported", "difference of timestamps"),
+    Guard("kinds of columns", "the engine would find no two of them equal", "not_supported", "compares TEXT with"),
+    Guard("intervals", "the engine would take them for texts (patch 149)", "not_supported", "an INTERVAL cannot be"),
+    Guard("alterations", "the engine would lose a constraint or an index (patch 045)", "not_supported", "is refused"),
+    Guard("primary keys", "the engine would drop it (patch 045)", "primary_key_drop"),
+    Guard("defaults", "the engine would take it for NULL (patch 046)", "type_conversion", "for column 'DEFAULT'"),
     Guard(
         "subqueries",
-        "the engine would take what it does not evaluate for false, or NULL (patch 69)",
+        "the engine would take what it does not evaluate for false, or NULL (patch 069)",
         "not_supported",
         "a subquery in this place",
     ),
@@ -240,7 +247,7 @@ BETTER = (
     ),
     Rule(
         "own unique values",
-        "patch 85: a write sees what its transaction has written, also for ON CONFLICT; natively the commit fails",
+        "patch 085: a write sees what its transaction has written, also for ON CONFLICT; natively the commit fails",
         lambda step, ours, native: (
             bool(re.match(r"INSERT|UPDATE|WITH .* INSERT", step.sql, re.S))
             and (
@@ -251,14 +258,14 @@ BETTER = (
     ),
     Rule(
         "subqueries in ON",
-        "patch 80: those that know the joined tables are evaluated",
+        "patch 080: those that know the joined tables are evaluated",
         lambda step, ours, native: (
             not ours.code and ("IN over something that is not a list" in native.message or bool(IN_ON.search(step.sql)))
         ),
     ),
     Rule(
         "empty range",
-        "patch 07: a range that ends before it begins is empty, and no panic",
+        "patch 007: a range that ends before it begins is empty, and no panic",
         lambda step, ours, native: not ours.code and native.code == "panic" and "range start" in native.message,
     ),
     Rule(
@@ -268,46 +275,46 @@ BETTER = (
     ),
     Rule(
         "more syntax",
-        "patch 09: lengths of VARCHAR, DESC in indexes, COUNT(ALL x)",
+        "patch 009: lengths of VARCHAR, DESC in indexes, COUNT(ALL x)",
         lambda step, ours, native: (
             bool(re.search(r"CHAR\s*\(|\bASC\b|\bDESC\b|\(ALL ", step.sql, re.I)) and "parse error" in native.message
         ),
     ),
     Rule(
         "three values",
-        "patch 11: NOT, and BETWEEN with NULL, in three-valued logic",
+        "patch 011: NOT, and BETWEEN with NULL, in three-valued logic",
         lambda step, ours, native: not (ours.code and native.code) and bool(THREE_VALUES.search(step.sql)),
     ),
     Rule(
         "joins of a CTE",
-        "patch 14: a subquery in the WHERE of a join with a CTE is evaluated",
+        "patch 014: a subquery in the WHERE of a join with a CTE is evaluated",
         lambda step, ours, native: not ours.code and bool(re.search(r"^WITH .* JOIN .*\(SELECT", step.sql)),
     ),
     Rule(
         "row counts",
-        "patch 12: LIMIT and OFFSET of more than 32 bits",
+        "patch 012: LIMIT and OFFSET of more than 32 bits",
         lambda step, ours, native: bool(re.search(r"\b(LIMIT|OFFSET) \d{10}", step.sql, re.I)),
     ),
     Rule(
         "quotes",
-        "patch 16: quotes are kept in views, defaults and checks",
+        "patch 016: quotes are kept in views, defaults and checks",
         lambda step, ours, native: "parse view query" in native.message or step.sql.startswith(("DESC", "SHOW CREATE")),
     ),
     Rule(
         "NOT NULL",
-        "patch 25: UPDATE does not put NULL where none may be",
+        "patch 025: UPDATE does not put NULL where none may be",
         lambda step, ours, native: (
             ours.code == "not_null_violation" and (not native.code or "uncommitted changes" in native.message)
         ),
     ),
     Rule(
         "unknown conditions",
-        "patch 42: functions, LIKE and IN of a NULL hold for no row; native takes more rows, or has no more to change",
+        "patch 043: functions, LIKE and IN of a NULL hold for no row; native takes more rows, or has no more to change",
         _answered(UNKNOWN),
     ),
     Rule(
         "windows over joins",
-        "patch 99zi: no LIMIT is pushed into such a join, which native then refuses",
+        "patch 128: no LIMIT is pushed into such a join, which native then refuses",
         lambda step, ours, native: not ours.code and "Window functions require special" in native.message,
     ),
     Rule(
@@ -317,27 +324,27 @@ BETTER = (
     ),
     Rule(
         "keys below 0",
-        "patch 99zp: an index on a BOOLEAN takes them",
+        "patch 135: an index on a BOOLEAN takes them",
         lambda step, ours, native: "bitmap index: row_id must be non-negative" in native.message,
     ),
     Rule(
         "LIKE",
-        "patch 52: patterns with _ after %, and texts of several lines",
+        "patch 053: patterns with _ after %, and texts of several lines",
         lambda step, ours, native: not native.code and bool(ANY_CHARACTER.search(step.sql)),
     ),
     Rule(
         "NOT EXISTS",
-        "patch 49: it sees its transaction, and keeps its conditions",
+        "patch 050: it sees its transaction, and keeps its conditions",
         lambda step, ours, native: not (ours.code or native.code) and "NOT EXISTS (SELECT" in step.sql,
     ),
     Rule(
         "subqueries over derived tables",
-        "patch 53: those in the WHERE of a query on a view, a derived table or a CTE are evaluated",
+        "patch 054: those in the WHERE of a query on a view, a derived table or a CTE are evaluated",
         lambda step, ours, native: not ours.code and bool(re.search(r"(^WITH|FROM \(|FROM v\d).*\(SELECT", step.sql)),
     ),
     Rule(
         "own updates",
-        "patch 50: an UPDATE sees what its transaction has changed",
+        "patch 051: an UPDATE sees what its transaction has changed",
         lambda step, ours, native: (
             not (ours.code or native.code)
             and step.sql.startswith("UPDATE")
@@ -346,7 +353,7 @@ BETTER = (
     ),
     Rule(
         "partitions",
-        "patch 51: by an index, windows leave out no row, and DISTINCT no NULL",
+        "patch 052: by an index, windows leave out no row, and DISTINCT no NULL",
         lambda step, ours, native: (
             not (ours.code or native.code)
             and bool(re.search(r"PARTITION BY|DISTINCT", step.sql))
@@ -355,14 +362,14 @@ BETTER = (
     ),
     Rule(
         "values that cannot be computed",
-        "patch 41: upserts, and UPDATEs with a correlated subquery, do not leave the column out",
+        "patch 042: upserts, and UPDATEs with a correlated subquery, do not leave the column out",
         lambda step, ours, native: (
             ours.code == "type_conversion" and not native.code and bool(re.search(r"^UPDATE|DO UPDATE", step.sql))
         ),
     ),
     Rule(
         "CREATE TABLE AS",
-        "patch 43: the types of its columns are those of all rows, and not of the first alone",
+        "patch 044: the types of its columns are those of all rows, and not of the first alone",
         lambda step, ours, native: (
             bool(re.match(r"CREATE TABLE \w+ AS", step.sql))
             if native.code
@@ -371,34 +378,34 @@ BETTER = (
     ),
     Rule(
         "NOT NULL of new columns",
-        "patch 44: the rows that are there would hold NULL",
+        "patch 045: the rows that are there would hold NULL",
         lambda step, ours, native: ours.code == "not_null_violation" and step.sql.startswith("ALTER"),
     ),
     Rule(
         "negative floats",
-        "patch 26: negative FLOATs keep their sign in views, defaults and checks",
+        "patch 026: negative FLOATs keep their sign in views, defaults and checks",
         lambda step, ours, native: (
             not ours.code and (bool(re.search(r"-\d+\.\d", step.sql)) or _same_but_signs(ours, native))
         ),
     ),
     Rule(
         "aggregates told apart",
-        "patch 64: aggregates that differ by anything have values of their own",
+        "patch 064: aggregates that differ by anything have values of their own",
         _answered(re.compile(r"\b(\w+)\(.*\b\1\(", re.I | re.S)),
     ),
     Rule(
         "rows in lists",
-        "patch 66: IN over rows in three-valued logic",
+        "patch 066: IN over rows in three-valued logic",
         _answered(re.compile(r"IN \(\(")),
     ),
     Rule(
         "rows in lists, computed",
-        "patch 81: IN over rows of columns and calculations is computed; native has an error where it comes to that",
+        "patch 081: IN over rows of columns and calculations is computed; native has an error where it comes to that",
         lambda step, ours, native: "Dynamic multi-column IN" in native.message,
     ),
     Rule(
         "grouped sums",
-        "patch 67: sums of integers are integers also with GROUP BY, and exact",
+        "patch 067: sums of integers are integers also with GROUP BY, and exact",
         lambda step, ours, native: (
             bool(re.search(r"\bSUM\(", step.sql, re.I))
             and ("Integer overflow" in ours.message or _same_numbers(ours, native, ordered=step.ordered))
@@ -406,12 +413,12 @@ BETTER = (
     ),
     Rule(
         "whole statements",
-        "patch 68: the DISTINCT of a part of UNION ALL, joins of a CTE with itself, aggregates over no rows",
+        "patch 068: the DISTINCT of a part of UNION ALL, joins of a CTE with itself, aggregates over no rows",
         _answered(re.compile(r"DISTINCT .* UNION ALL|^WITH .* JOIN", re.S)),
     ),
     Rule(
         "aggregates over no rows",
-        "patch 68: a join whose WHERE holds for no row, whatever is in it, has aggregates nevertheless; so have views",
+        "patch 068: a join whose WHERE holds for no row, whatever is in it, has aggregates nevertheless; so have views",
         lambda step, ours, native: (
             not (ours.code or native.code)
             and len(ours.rows) > len(native.rows)
@@ -420,7 +427,7 @@ BETTER = (
     ),
     Rule(
         "repeated values",
-        "patch 47: IN with a value twice finds its row once",
+        "patch 048: IN with a value twice finds its row once",
         lambda step, ours, native: (
             not (ours.code or native.code)
             and (
@@ -434,32 +441,32 @@ BETTER = (
     ),
     Rule(
         "NULL and 1",
-        "patch 88: in the results of a correlated IN they are not alike, and NOT IN beside it holds for no NULL",
+        "patch 088: in the results of a correlated IN they are not alike, and NOT IN beside it holds for no NULL",
         _answered(CORRELATED),
     ),
     Rule(
         "ordered results",
-        "patch 88: CASE and || are computed as they are without ORDER BY",
+        "patch 088: CASE and || are computed as they are without ORDER BY",
         _answered(ORDERED),
     ),
     Rule(
         "tables without a key",
-        "patch 89: an UPDATE by a correlated subquery sets each row to its own result",
+        "patch 089: an UPDATE by a correlated subquery sets each row to its own result",
         _answered(SET_BY_QUERY),
     ),
     Rule(
         "own rows",
-        "patch 91: an index does not answer for the rows of the transaction that asks",
+        "patch 091: an index does not answer for the rows of the transaction that asks",
         _answered(OWN_ROWS),
     ),
     Rule(
         "limited groups",
-        "patch 92: a join of which some groups are wanted keeps all conditions of ON",
+        "patch 092: a join of which some groups are wanted keeps all conditions of ON",
         _answered(re.compile(r"\bON\b.*\bAND\b.*\bGROUP BY\b.*\bLIMIT\b", re.S)),
     ),
     Rule(
         "repeated aggregates",
-        "patch 93: an aggregate that is asked for twice has two columns",
+        "patch 093: an aggregate that is asked for twice has two columns",
         lambda step, ours, native: (
             not ours.code
             and (len(ours.columns) > len(native.columns) or "not found" in native.message)
@@ -468,12 +475,12 @@ BETTER = (
     ),
     Rule(
         "exact aggregates",
-        "patch 46: aggregates of large integers are compared as what they are",
+        "patch 047: aggregates of large integers are compared as what they are",
         _answered(EXACT),
     ),
     Rule(
         "EXISTS in columns",
-        "patch 69: EXISTS, ALL and ANY in columns of a result are evaluated",
+        "patch 069: EXISTS, ALL and ANY in columns of a result are evaluated",
         lambda step, ours, native: (
             ours.code in ("", "type_conversion") and not native.code and bool(EVALUATED.search(step.sql))
         ),
