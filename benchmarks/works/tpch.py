@@ -47,6 +47,10 @@ CONVERTERS: Mapping[str, Callable[[str], Any]] = {
 }
 
 
+ENDLESS = {"Q2 with JOIN": "it was ended after 75 s, at scale factor 0.1"}
+"""What the native engine is not asked, and why."""
+
+
 def generate(scale: str) -> Path:
     """The directory with the data of that scale factor, made if they are missing."""
     folder = Path(tempfile.gettempdir(), f"aiostoolap-tpch-{scale}")
@@ -105,4 +109,5 @@ def run(plan: Plan) -> Section:
         for name, columns in TABLES.items()
     ]
     asked = queries()
-    return analyse(plan, section, tables, asked, limit, {name for name in asked if f"{name} with JOIN" in asked})
+    unasked = {name: "it would make all pairs of rows first" for name in asked if f"{name} with JOIN" in asked}
+    return analyse(plan, section, tables, asked, limit, unasked | ENDLESS)
