@@ -54,6 +54,7 @@ PANICS = (
     "TimeDelta::days out of bounds",
     "capacity overflow",
     "slice index starts at ~ but ends at ~",
+    "index must have at least one column",  # CREATE INDEX i ON c(63) USING HNSW
 )
 """Faults of the engine that are known: each costs its caller an error, and nobody else anything."""
 
