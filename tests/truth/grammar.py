@@ -116,8 +116,6 @@ class Grammar(Queries):
             kind = self._one(self._kinds)
             column = Column(self._name("c"), kind, is_checked=kind == "i" and self._chance(0.1))
             rest = " NOT NULL" if self._chance(0.15) else " UNIQUE" if self._chance(0.08) else ""
-            if self._common and kind == "b":  # Its index would lose keys below 0.
-                rest = rest.replace(" UNIQUE", "")
             column = replace(column, is_unique=rest == " UNIQUE")
             table.columns.append(column)
             if column.kind != "j" and self._chance(0.1):
@@ -149,8 +147,6 @@ class Grammar(Queries):
             self._run(f"DROP INDEX {table.indexes.popitem()[0]} {'/*--*/' if self._common else ''}ON {table.name}")
             return
         columns = scalars(table.columns)
-        if self._common:  # An index of booleans loses keys below 0.
-            columns = [column for column in columns if column.kind != "b"] or columns
         names = [column.name for column in self._rng.sample(columns, min(len(columns), 1 + self._below(3)))]
         unique = "UNIQUE " if self._chance(0.15) else ""
         name = self._name("x")

@@ -46,12 +46,12 @@ class Judge:
         # What our layer refuses on purpose, sqlite3 is not asked, nor for definitions that fail.
         asked = [
             place
-            for place, (step, answer) in enumerate(zip(case.steps, answers, strict=True))
+            for place, (step, answer) in enumerate(zip(case.steps, answers, strict=False))
             if rules.guard(answer) is None and not (answer.code and re.match("CREATE|ALTER|DROP", step.sql))
         ]
         case, answers = replace(case, steps=tuple(case.steps[n] for n in asked)), [answers[n] for n in asked]
         for number, (step, mine, theirs) in enumerate(zip(case.steps, answers, verdicts(case), strict=True), 1):
-            if theirs.message in UNASKED or mine.code == "timeout":
+            if theirs.message in UNASKED:
                 self.tally.unseen += len(case.steps) - number + 1
                 break
             self.tally.statements += 1

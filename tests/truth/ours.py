@@ -15,6 +15,10 @@ TIMEOUT = 30.0
 """Seconds for a statement."""
 
 
+LIMITS = ("timeout", "memory_limit")
+"""Codes of errors that say nothing of the answer, and end a transaction."""
+
+
 class Ours:
     """An engine that has a new database for each case."""
 
@@ -23,14 +27,20 @@ class Ours:
         self._number = 0
 
     async def run(self, case: Case) -> list[Outcome]:
-        """Runs the statements, one after another."""
+        """Runs the statements, one after another, up to one that meets a limit; others have none."""
         self._number += 1
         target = f"file:///data/{self._number}?checkpoint_on_close=off" if case.file else "memory://"
         run = _Run(self._engine, target, await self._engine.open(target))
+        answers: list[Outcome] = []
         try:
-            return [await run.attempt(step) for step in case.steps]
+            for step in case.steps:
+                answer = await run.attempt(step)
+                if answer.code in LIMITS:
+                    break
+                answers.append(answer)
         finally:
             await run.end()
+        return answers
 
 
 @asynccontextmanager

@@ -98,8 +98,6 @@ GUARDS = (
         "not_supported",
         "a subquery in this place",
     ),
-    Guard("memory", "the engine would go on for hours, without a limit", "memory_limit"),
-    Guard("time", "the engine would go on for hours, without a limit", "timeout"),
     Guard("stray COMMIT", "the engine would say nothing", "no_transaction"),
     Guard("BEGIN within a transaction", "the engine would say nothing", "transaction_active"),
 )
