@@ -14,7 +14,7 @@ async def test_every_statement_is_answered_or_is_an_error() -> None:
     fuzz = Fuzz(seed=1)
     await fuzz.run(16_000)
     assert fuzz.findings.unknown() == {}
-    assert fuzz.findings.outcomes["answered"] > 4_000, fuzz.findings.outcomes
+    assert fuzz.findings.outcomes["answered"] > 3_000, fuzz.findings.outcomes
 
 
 @pytest.mark.timeout(900)
