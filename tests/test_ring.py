@@ -13,7 +13,8 @@ import pytest
 
 import aiostoolap
 from aiostoolap import errors
-from aiostoolap.core import protocol, ring, watch
+from aiostoolap.core import loops, pace, protocol, ring, watch
+from aiostoolap.core.alarm import Alarm
 from aiostoolap.core.exchange import Exchange
 from aiostoolap.core.lanes import Lane
 from aiostoolap.core.pace import Latency
@@ -71,15 +72,36 @@ async def test_a_loop_that_sleeps_is_told_of_calls_that_had_to_wait(monkeypatch:
         assert await asyncio.gather(slow, *quick) == [499_500, *range(500)]
 
 
-@pytest.mark.parametrize("step", ["_place_apart", "_rouse"])
+async def test_a_turn_of_the_loop_wakes_the_engine_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    queued, ring_alarm = list[int](), Alarm.ring
+
+    def noted(alarm: Alarm) -> None:
+        queued.append(exchange.queued)
+        ring_alarm(alarm)
+
+    monkeypatch.setattr(pace, "processors", lambda: 2)
+    monkeypatch.setattr(Alarm, "ring", noted)
+    async with aiostoolap.connect(latency="power") as db:
+        exchange = db._caller._exchange
+        async with asyncio.timeout(60):
+            while not queued:
+                await db.query_value("SELECT 1")
+                while exchange.bell.awake and exchange.ring is not None and not exchange.ring.is_asleep:
+                    await asyncio.sleep(0)
+                queued.clear()
+                assert await asyncio.gather(*(db.query_value("SELECT $1", (n,)) for n in range(20))) == [*range(20)]
+    assert queued[0] == 20
+
+
+@pytest.mark.parametrize("step", ["_place_apart", "unheard"])
 async def test_an_interrupt_while_a_call_is_placed_costs_no_slot(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the keyboard: where the body is copied, and where the engine is woken, which take the time."""
+    """From the keyboard: where the body is copied, and where the engine may have to be woken."""
     original, interrupts = getattr(ring.Ring, step), iter([True])
 
-    def interrupted(self: ring.Ring, *arguments: Any) -> None:
+    def interrupted(self: ring.Ring, *arguments: Any) -> Any:
         if threading.current_thread() is threading.main_thread() and next(interrupts, False):
             raise KeyboardInterrupt
-        original(self, *arguments)
+        return original(self, *arguments)
 
     async with aiostoolap.connect() as db:
         place = db._caller._exchange.ring
@@ -101,7 +123,7 @@ def test_a_reply_that_cannot_be_read_leaves_nobody_waiting() -> None:
     memory = memoryview(bytearray(16 << 20))
     place, exchange, woken = ring.Ring(memory, memory.cast("I"), 0, lambda: None), Exchange(), list[int]()
     exchange.open(place)
-    calls = [exchange.place(protocol.statistics(), Lane()) for _ in range(3)]
+    calls = [exchange.place(protocol.statistics(), Lane(), loops.turn()) for _ in range(3)]
     for number, call in enumerate(calls):
         call.wake = lambda number=number: woken.append(number)
         assert call.slot is not None

@@ -52,14 +52,14 @@ class Caller(Lane):
         turn = loops.turn()
         checkpoint = None if request.keep else turn.checkpoint()
         if checkpoint is None:
-            return self._executor._finish(exchange.place(request, self), turn, timeout)
-        return self._submit_later(request, timeout, checkpoint)
+            return self._executor._finish(exchange.place(request, self, turn), turn, timeout)
+        return self._submit_later(request, turn, timeout, checkpoint)
 
     async def _submit_later(
-        self, request: protocol.Request, timeout: float | None, checkpoint: Awaitable[None]
+        self, request: protocol.Request, turn: loops.Turn, timeout: float | None, checkpoint: Awaitable[None]
     ) -> bytes:
         await checkpoint
-        return await self.finish(self._exchange.place(request, self), timeout)
+        return await self._executor._finish(self._exchange.place(request, self, turn), turn, timeout)
 
     def begin(self, request: protocol.Request) -> Call | None:
         """Places a request that is not urgent, for `finish` or `forget`; None if there is not much room.
@@ -67,7 +67,7 @@ class Caller(Lane):
         Raises:
             Error: the engine is closed, or is gone.
         """
-        return self._exchange.place(request, self) if self._exchange.has_much_room() else None
+        return self._exchange.place(request, self, loops.turn()) if self._exchange.has_much_room() else None
 
     def forget(self, call: Call) -> None:
         """Stops a request; what its reply would have left open is closed."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable
 
 from aiostoolap import errors
-from aiostoolap.core import protocol, ring
+from aiostoolap.core import loops, protocol, ring
 from aiostoolap.core.call import Answer, Call
 from aiostoolap.core.lanes import Lane
 from aiostoolap.core.placement import CANCELLED, ENOUGH, ROOMY, SOME, Placement
@@ -47,8 +47,14 @@ class Exchange(Placement):
 
     # What tasks do.
 
-    def place(self, request: protocol.Request, lane: Lane) -> Call:
+    def place(self, request: protocol.Request, lane: Lane, turn: loops.Turn) -> Call:
         """Places a request; one for which there is no room waits for its turn.
+
+        Args:
+            request: what to run.
+            lane: where it comes from.
+            turn: that of its event loop. If the thread sleeps inside of the module, it is woken at the turn's end: to
+                wake it for each of many requests takes a loop longer than all else.
 
         Raises:
             Error: no requests are taken any more; or the instance is gone, and no other one can be had.
@@ -62,16 +68,19 @@ class Exchange(Placement):
             self.calls = count = self.calls + 1
             number = 1 + count % _NUMBERS  # 0 is what unused words hold.
             waiting = self._waiting
-            turn = (lane.last if lane.waiting else waiting.round) + 1
-            call = Call(turn << 32 | number, number, request, self.bell.awake and self.polls)
+            nth = (lane.last if lane.waiting else waiting.round) + 1
+            call = Call(nth << 32 | number, number, request, self.bell.awake and self.polls)
             if place is None or waiting.count or (len(place.free) < ROOMY and place.room(ENOUGH) <= 0):
                 waiting.add(lane, call)
                 if waiting.count % SOME == 0:
                     self.fill()
             else:
-                waiting.round = turn
+                waiting.round = nth
                 try:
                     self._place(place, call)
+                    if place.unheard():
+                        self.is_quick = False
+                        turn.soon(self.rouse)
                 except BaseException:  # An interrupt from the keyboard: no task takes the answer.
                     self._forsake(place, call)
                     raise
@@ -86,6 +95,12 @@ class Exchange(Placement):
                 raise copy.copy(self._failure)
             self._failure = None
             self.bell.ring()
+
+    def rouse(self) -> None:
+        """Wakes the thread, if it sleeps inside of the module and there is something to do."""
+        with self.lock:
+            if self.ring is not None:
+                self.ring.rouse()
 
     def expect(self, call: Call) -> None:
         """Has the thread see to it that a call is done; `is_done` afterwards says whether it is already."""
@@ -200,13 +215,6 @@ class Exchange(Placement):
     # What the thread does.
 
     @property
-    def is_over(self) -> bool:
-        """Whether the end has begun, and all has run."""
-        with self.lock:
-            self.fill()
-            return self.closing is not None and not self._has_work and not self._waiting.count
-
-    @property
     def _has_work(self) -> bool:
         return bool(self.posts or self.orphans) or (self.ring is not None and not self.ring.is_empty)
 
@@ -289,19 +297,22 @@ class Exchange(Placement):
                 self.bell.lie_down()
             self.bell.sleep(None)
 
-    def sleep(self, timeout: float | None) -> None:
-        """Sleeps until there is something to do.
+    def sleep(self, timeout: float | None) -> bool:
+        """Sleeps until there is something to do; true at once if the end has begun, and all has run.
 
         Args:
             timeout: seconds; None for no limit.
         """
         with self.lock:
             self.fill()
+            if self._has_work:
+                return False
             # Calls that wait still, wait for slots: whoever frees one rings.
-            if self._has_work or (self.closing is not None and not self._waiting.count):
-                return
+            if self.closing is not None and not self._waiting.count:
+                return True
             self.bell.lie_down()
         self.bell.sleep(timeout)
+        return False
 
     def forget_parent(self) -> None:
         """After a fork, in the child: there is no thread here, but perhaps a lock that it held."""

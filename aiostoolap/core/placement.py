@@ -69,6 +69,7 @@ class Placement:
         if place is not None and (room > ENOUGH // 2 or len(place.free) <= ENOUGH // 2):
             for _ in range(min(room, self._waiting.count)):
                 self._place(place, self._waiting.take())
+            place.rouse()
 
     def _place(self, place: ring.Ring, call: Call) -> None:
         request = call.request

@@ -103,7 +103,7 @@ class Ring:
     # Placing.
 
     def place(self, number: int, body: bytes, *, attended: bool = False, expected: bool = False) -> int:
-        """Places a request and returns its slot.
+        """Places a request and returns its slot; `rouse` afterwards has the engine's thread see it in its sleep.
 
         Args:
             number: from 1 to 2^32 - 1; other than those of requests shortly before.
@@ -132,7 +132,6 @@ class Ring:
         words[self._queue + tail % SLOTS] = offset // _SLOT_WORDS
         self._tail = tail = (tail + 1) % _WORD
         words[self._base] = tail
-        self._rouse()
         return slot
 
     def _place_apart(self, slot: int, body: bytes, attended: bool) -> None:
@@ -148,11 +147,15 @@ class Ring:
             del self._free_large[-1]
         self._apart[slot] = large
 
-    def _rouse(self) -> None:
-        """Wakes the engine's thread if it sleeps inside of the module and what was just stored came too late for it."""
+    def unheard(self) -> int:
+        """For which sleep of the engine's thread, inside of the module, what was just stored came too late; 0: none."""
         with self._fence:  # Or the processor might load this first.
-            naps = self.words[self._naps]
-        if naps % 2 and naps != self._woken:
+            naps: int = self.words[self._naps]
+        return naps if naps % 2 and naps != self._woken else 0
+
+    def rouse(self) -> None:
+        """Wakes the engine's thread from that sleep."""
+        if naps := self.unheard():
             self._woken = naps
             self._wake()
 
@@ -244,7 +247,7 @@ class Ring:
     def call_back(self) -> None:
         """Has `serve` leave soon."""
         self.words[self._base + _LEAVE] = 1
-        self._rouse()
+        self.rouse()
 
     @property
     def slept(self) -> float:

@@ -75,12 +75,11 @@ class Server:
             exchange.deliver(expected if exchange.ordered else place.done_since(before, left))
             if left.attends is not None:
                 self._attend(left.attends)
-            elif left.idle:
-                if exchange.is_over:
-                    return self._run(_CLOSE)
-                self._exchange.sleep(self._time_to_chores(self._last))
-            if self._chores is not None and self._time_to_chores(self._last) == 0:
+            pause = self._time_to_chores(self._last)
+            if self._chores is not None and pause == 0:
                 self._chores.run(self._run, self._last)
+            elif left.idle and exchange.sleep(pause):
+                return self._run(_CLOSE)
 
     def _serve_ring(self) -> ring.Left:
         time_left = self._time_to_chores(math.inf)
