@@ -29,6 +29,7 @@ ORDER = [
     "core.modules",
     "core.runtime",
     "core.loops",
+    "core.processors",
     "core.pace",
     "core.lifetime",
     "core.lanes",

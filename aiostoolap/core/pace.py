@@ -7,6 +7,7 @@ import threading
 import time
 from typing import Literal
 
+from aiostoolap.core.processors import processors
 from aiostoolap.core.ring import Ring
 
 Latency = Literal["low", "balanced", "power"]
@@ -19,13 +20,6 @@ _SHORTEST_CALM, _LONGEST_CALM = 0.001, 0.256
 """Seconds for which a thread that was disturbed, while it waited awake, does so no more."""
 _SMOOTH = 64
 """After so many requests a disturbance is the first one again."""
-
-
-def processors() -> int:
-    """How many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class Spinners:

@@ -238,7 +238,10 @@ impl Ring {
             let Some(slot) = next() else {
                 self.settle(engine);
                 if read(word!(progress.awaited)) > 0 {
-                    return Left::Busy;
+                    return match waits() || guard::drop_remains(guard::MORSEL) {
+                        true => Left::Busy,
+                        false => Left::Idle,
+                    };
                 }
                 let follows = read(word!(orders.follow)) != 0;
                 if load(word!(orders.leave)) == 0 && guard::drop_remains(guard::PIECE) {
@@ -284,7 +287,7 @@ impl Ring {
             }
             served += 1;
             let late = served.is_multiple_of(CLOCK_EVERY) && deadline.is_some_and(|at| Instant::now() > at);
-            if late || read(word!(progress.awaited)) > 0 {
+            if late || (read(word!(progress.awaited)) > 0 && next().is_some()) {
                 self.settle(engine);
                 return Left::Busy;
             }
@@ -417,6 +420,11 @@ fn next() -> Option<usize> {
 
 fn came() -> bool {
     load(word!(orders.tail)) != read(word!(progress.head))
+}
+
+/// Whether this thread waits for requests here; else there is nothing to come back for.
+fn waits() -> bool {
+    read(word!(orders.patience)) > 0 || read(word!(orders.doze)) > 0
 }
 
 fn leaves() -> bool {
