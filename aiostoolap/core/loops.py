@@ -194,8 +194,8 @@ class _AsyncioTurn:
     def soon(self, callback: Callable[[], None]) -> None:
         due = asyncio.get_running_loop(), callback
         if due not in self._due:
+            due[0].call_soon(self._run, due)  # First: an interrupt from the keyboard may come in between.
             self._due.add(due)
-            due[0].call_soon(self._run, due)
 
     def _run(self, due: tuple[asyncio.AbstractEventLoop, Callable[[], None]]) -> None:
         self._due.discard(due)
