@@ -585,3 +585,26 @@ async def test_a_star_is_a_text(db: DB, sql: str, expected: list[int]) -> None:
     await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT)")
     await db.execute("INSERT INTO t VALUES (1, 1, '*'), (2, 1, '*'), (3, 2, 'x'), (4, 2, NULL)")
     assert await db.query(sql, into=int) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "least", "greatest"),
+    [
+        ("INSERT INTO t (id, a) VALUES (4, 0), (5, 9)", 0, 9),
+        ("UPDATE t SET a = 9 WHERE id = 1", 2, 9),
+        ("DELETE FROM t WHERE id <> 2", 2, 2),
+        ("INSERT INTO t (id, a) VALUES (3, 2) ON CONFLICT (id) DO UPDATE SET a = excluded.a", 1, 2),
+    ],
+)
+async def test_extremes_of_what_has_changed_since_it_was_sealed(
+    stored: DB, settle: Settle, change: str, least: int, greatest: int
+) -> None:
+    await stored.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER)")
+    await stored.execute("INSERT INTO t VALUES (1, 1), (2, 2), (3, 3)")
+    await settle()
+    await stored.execute(change)
+    for table, column in (("t", "a"), ("t AS q", "q.a"), ("(SELECT a FROM t) AS q", "q.a")):
+        for order in ("", " ORDER BY 1", " ORDER BY m"):
+            for function, expected in (("MIN", least), ("MAX", greatest)):
+                sql = f"SELECT {function}({column}) AS m FROM {table}{order}"
+                assert await stored.query_value(sql) == expected, sql

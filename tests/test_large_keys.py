@@ -1,4 +1,4 @@
-"""Primary keys of 2^32 and more, which the engine's 32-bit target could mix up: sqlite3 says what is right."""
+"""Integers of 2^32 and more, as primary keys above all, which the 32-bit engine could mix up: sqlite3 is the judge."""
 
 from __future__ import annotations
 
@@ -112,3 +112,29 @@ async def test_the_smallest_integer_is_divided(db: DB) -> None:
     await db.execute("INSERT INTO s VALUES ($1)", (-(2**63),))
     assert await db.query_one("SELECT a / -1, a % -1, MOD(a, -1), a / 2 FROM s", into=tuple) == (None, 0, 0, -(2**62))
     assert await db.query_one("SELECT a / 0, a % 0 FROM s", into=tuple) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        ("LEFT('abc', 4294967297)", "abc"),
+        ("RIGHT('abc', 4294967297)", "abc"),
+        ("SUBSTRING('abc', 2, 4294967297)", "bc"),
+        ("SUBSTRING('abc', 4294967297)", ""),
+        ("SPLIT_PART('a,b', ',', 4294967297)", ""),
+        ("LOCATE('c', 'abc', 4294967297)", 0),
+        ("REPEAT('a', 4294967297)", None),
+        ("CAST('[1, 2]' AS JSON) -> 4294967296", None),
+        ("CAST('[1, 2]' AS JSON) ->> 4294967297", None),
+    ],
+)
+async def test_places_in_texts_and_json(call: str, expected: Any) -> None:
+    async with aiostoolap.connect() as db:
+        assert await db.query_value(f"SELECT {call}") == expected
+
+
+@pytest.mark.parametrize("call", ["LPAD('a', 4294967297)", "RPAD('a', 4294967297, 'bc')"])
+async def test_texts_of_such_a_length_need_more_memory_than_there_is(call: str) -> None:
+    async with aiostoolap.connect(memory_limit=256 << 20) as db:
+        with pytest.raises(aiostoolap.MemoryLimitError):
+            await db.query_value(f"SELECT {call}")

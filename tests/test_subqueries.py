@@ -75,6 +75,18 @@ QUERIES = [
     ),
     "WITH k AS (SELECT id, c FROM u) SELECT t.id, k.c FROM k CROSS JOIN t CROSS JOIN k AS m"
     " WHERE t.id NOT IN (SELECT w.c FROM u AS w WHERE w.id = t.id)",
+    # The condition of a join alone names the other one.
+    *(
+        f"WITH k AS (SELECT id, c FROM u), m AS (SELECT MAX(a) AS a FROM t) SELECT t.id, k.c FROM k {kind} JOIN t"
+        f" ON k.c = t.id AND {condition}"
+        for kind in ("", "LEFT")
+        for condition in (
+            "EXISTS (SELECT 1 FROM m)",
+            "k.c < (SELECT a FROM m)",
+            "t.a IN (SELECT a FROM m)",
+            "EXISTS (SELECT 1 FROM m WHERE m.a = t.a)",
+        )
+    ),
     # What one row finds is not what another one does: NULL, and 1.
     "SELECT id FROM u WHERE 1 IN (SELECT w.c FROM u AS w WHERE w.id = u.id)",
     "SELECT id, 1 NOT IN (SELECT w.c FROM u AS w WHERE w.id = u.id) FROM u",

@@ -47,8 +47,6 @@ PROBES = (
 
 
 PANICS = (
-    "attempt to divide with overflow",
-    "attempt to calculate the remainder with overflow",
     "`DateTime + TimeDelta` overflowed",
     "`DateTime - TimeDelta` overflowed",
     "TimeDelta::days out of bounds",

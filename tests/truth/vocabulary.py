@@ -71,7 +71,9 @@ _JUDGED = {
         {t} LIKE {t}; {t} NOT LIKE '__%'; {t} BETWEEN {t} AND {t}; {t} NOT IN ({t}, {t}); NOT ({i} = {i} OR {t} > {t});
         ({i}, {t}) IN (/*VALUES*/ ({i}, {t}), ({i}, {t})); ({i}, {i}) NOT IN (/*VALUES*/ ({i}, {i}), ({i}, {i}));
         ({i}, {t}) < ({i}, {t}); ({d}, {i}) >= ({d}, {i}); ({i}, {f}) = ({i}, {f}); ({t}, {b}) <> ({t}, {b});
-        ({i}, {t}, {f}) > ({i}, {t}, {f}); ({i}, {d}) <= ({i}, {d})""",
+        ({i}, {t}, {f}) > ({i}, {t}, {f}); ({i}, {d}) <= ({i}, {d}); NOT {i} NOT IN ({i}, {i});
+        NOT {i} NOT BETWEEN {i} AND {i}; NOT {t} NOT LIKE 'a%'; {d} IN ({D}, {D}); {d} NOT IN ({D}, {d});
+        {d} BETWEEN {D} AND {d}; {d} NOT BETWEEN {d} AND {D}""",
     "d": "COALESCE({d}, {d}); CASE WHEN {b} THEN {d} ELSE {d} END; NULLIF({d}, {d})",
     "i aggregate": """SUM(DISTINCT {i}); COUNT(DISTINCT {i}); COUNT(DISTINCT {d}); COUNT(DISTINCT {b});
         COUNT(DISTINCT {f}); COUNT(*) FILTER (WHERE {b}); SUM({i}) FILTER (WHERE {b}); MAX({i}) - MIN({i});
