@@ -483,3 +483,25 @@ async def test_columns_of_texts_are_cast(db: DB) -> None:
         ("EXISTS (SELECT 1 FROM k WHERE CAST(k.x AS TIMESTAMP) = t.d)", [1, 2]),
     ):
         assert await db.query(f"SELECT id FROM t WHERE {condition}", into=int) == rows, condition
+
+
+async def test_limits_count_the_rows_that_meet_a_condition(db: DB) -> None:
+    await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, f FLOAT)")
+    await db.execute_many("INSERT INTO t VALUES (?, ?, ?)", [(n, n % 10 or None, n / 4) for n in range(1_000)])
+    await db.execute("DELETE FROM t WHERE id % 3 = 0")
+    await db.execute("UPDATE t SET a = 3 WHERE id % 7 = 0")
+    rows = {n: (3 if n % 7 == 0 else n % 10 or None) for n in range(1_000) if n % 3}
+    for condition, expected in (
+        ("id >= 0", list(rows)),
+        ("a >= 3", [n for n, a in rows.items() if a is not None and a >= 3]),
+        ("a BETWEEN 2 AND 5", [n for n, a in rows.items() if a in range(2, 6)]),
+        ("a IN (1, 9)", [n for n, a in rows.items() if a in (1, 9)]),
+        ("f BETWEEN 10.0 AND 200", [n for n in rows if 40 <= n <= 800]),
+        ("a NOT BETWEEN 2 AND 5", [n for n, a in rows.items() if a in (1, 6, 7, 8, 9)]),
+    ):
+        for limit, offset in ((1, 0), (10, 0), (10, 63), (100, 64), (1_000, 200), (5, 2_000)):
+            sql = f"SELECT id FROM t WHERE {condition} LIMIT {limit} OFFSET {offset}"
+            assert await db.query(sql, into=int) == expected[offset : offset + limit], sql
+    for limit, offset in ((1, 0), (100, 500), (9, 660)):
+        sql = f"SELECT id FROM t LIMIT {limit} OFFSET {offset}"
+        assert await db.query(sql, into=int) == list(rows)[offset : offset + limit], sql
