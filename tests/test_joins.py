@@ -644,3 +644,32 @@ async def test_a_common_table_is_joined_by_all_that_is_said(db: DB, join: str) -
     for condition in ("u.id = p.a", "u.z = p.a"):
         rows = [(2, 2), (3, 3)] if condition == "u.z = p.a" else [(1, 1), (2, 2), (3, 3)]
         assert sorted(await db.query(f"{common} p JOIN u ON {condition}", into=tuple)) == rows, condition
+
+
+@pytest.mark.parametrize("join", ["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"])
+@pytest.mark.parametrize("kinds", ["INTEGER INTEGER", "INTEGER FLOAT", "FLOAT FLOAT", "TEXT TEXT"])
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_rows_are_joined_by_equal_keys(db: DB, join: str, kinds: str, ordered: bool) -> None:
+    """Tables that lie in the order of their keys are merged, others hashed."""
+    rng = random.Random(1)
+    judge = sqlite3.connect(":memory:")
+    values = [None, 2**53 + 1, -(2**60), *range(-9, 120)]
+    for table, kind in zip("tu", kinds.split(), strict=True):
+        chosen = rng.choices(values, k=400)
+        keys: list[Any] = [None if n is None else {"INTEGER": n, "FLOAT": n / 2, "TEXT": f"k{n}"}[kind] for n in chosen]
+        if ordered:
+            keys.sort(key=lambda key: (key is None, key))
+        create = f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, k {kind})"
+        await db.execute(create)
+        judge.execute(create)
+        fill = f"INSERT INTO {table} VALUES (?, ?)"
+        await db.execute_many(fill, list(enumerate(keys)))
+        judge.executemany(fill, list(enumerate(keys)))
+    for condition in ("t.k = u.k", "t.k = u.k AND t.id <> u.id", "t.id = u.id", "t.id = u.id AND t.k = u.k"):
+        sql = f"SELECT t.id, t.k, u.id, u.k FROM t {join} u ON {condition}"
+        expected = sorted(judge.execute(sql).fetchall(), key=repr)
+        assert sorted(await db.query(sql, into=tuple), key=repr) == expected, condition
+        few = await db.query(f"{sql} LIMIT 7", into=tuple)
+        assert len(few) == min(7, len(expected))
+        assert set(few) <= set(expected)
+    judge.close()
