@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import aiostoolap
-from aiostoolap import DB, NotSupportedError, UniqueViolationError
+from aiostoolap import DB, Json, NotSupportedError, UniqueViolationError
 from tests.conftest import Settle
 
 ROWS = [(1, 10, "x"), (2, 20, "Y"), (3, None, "z"), (4, 5, None), (5, None, None)]
@@ -505,3 +505,43 @@ async def test_limits_count_the_rows_that_meet_a_condition(db: DB) -> None:
     for limit, offset in ((1, 0), (100, 500), (9, 660)):
         sql = f"SELECT id FROM t LIMIT {limit} OFFSET {offset}"
         assert await db.query(sql, into=int) == list(rows)[offset : offset + limit], sql
+
+
+@pytest.mark.parametrize("index", ["", "CREATE INDEX t_j ON t (j)"])
+@pytest.mark.parametrize("more", ["", " AND id + 1 > 0", " OR id > 9"])
+async def test_json_beside_texts(stored: DB, settle: Settle, more: str, index: str) -> None:
+    await stored.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, j JSON)")
+    if index:
+        await stored.execute(index)
+    await stored.execute("CREATE TABLE k (x TEXT)")
+    await stored.execute("INSERT INTO k VALUES ('1'), ('x')")
+    await stored.execute("INSERT INTO t VALUES (1, '1'), (2, '{\"a\": 1}'), (3, '[1, 2]'), (4, NULL)")
+    await settle()
+    for value, given in (("'1'", ()), ("$1", ("1",)), ("$1", (Json(1),))):
+        parameters: tuple[Any, ...] = given
+        for condition, rows in (
+            (f"j IN ({value}, '2')", [1]),
+            (f"j NOT IN ({value}, '2')", [2, 3]),
+            (f"j IN ('[1, 2]', {value}, NULL)", [1, 3]),
+            (f"j NOT IN ({value}, NULL)", []),
+            (f"j IN ({value})", [1]),
+            (f"j IN (1, {value})", [1]),
+            (f"j NOT IN ({value}, 1, id)", [2, 3]),
+            (f"j = {value}", [1]),
+            (f"j <> {value}", [2, 3]),
+            (f"CASE j WHEN {value} THEN TRUE END", [1]),
+        ):
+            sql = f"SELECT id FROM t WHERE {condition}{more} ORDER BY id"
+            assert await stored.query(sql, parameters, into=int) == rows, sql
+    many = ", ".join(f"'{n}'" for n in range(30_000))
+    for condition, rows in (
+        (f"j IN ({many})", [1]),
+        ("j IN (1, 2)", []),
+        ("j IN (SELECT x FROM k)", [1]),
+        ("j NOT IN (SELECT x FROM k)", [2, 3]),
+        ("NULLIF(j, '1') IS NULL", [1, 4]),
+        ("j = CAST(j AS TEXT)", [1, 2, 3]),
+    ):
+        sql = f"SELECT id FROM t WHERE ({condition}){more} ORDER BY id"
+        assert await stored.query(sql, into=int) == rows, condition
+    assert await stored.query("SELECT j IN ('1', '2') FROM t WHERE id < 3 ORDER BY id", into=bool) == [True, False]

@@ -456,6 +456,25 @@ async def test_a_cascade_does_not_follow_itself(db: DB) -> None:
     assert await db.query("SELECT id, n FROM c ORDER BY id", into=tuple) == [(1, 11), (2, 12), (3, 13)]
 
 
+@pytest.mark.parametrize("within", [False, True])
+async def test_a_cascade_looks_at_checks(db: DB, within: bool) -> None:
+    await db.execute("CREATE TABLE p (id INTEGER PRIMARY KEY, n INTEGER UNIQUE)")
+    reference = "REFERENCES p(n) ON UPDATE CASCADE"
+    await db.execute(
+        f"CREATE TABLE c (id INTEGER PRIMARY KEY, n INTEGER CHECK (n < 10) {reference}, m INTEGER CHECK (m > 0))"
+    )
+    await db.execute("INSERT INTO p VALUES (1, 1), (2, 2)")
+    await db.execute("INSERT INTO c VALUES (1, 1, 7)")
+    async with db.transaction() as tx:
+        with pytest.raises(aiostoolap.CheckViolationError) as failure:
+            await (tx if within else db).execute("UPDATE p SET n = n + 18")
+        assert failure.value.fields["column"] == "n"
+        assert await tx.query("SELECT n FROM p ORDER BY n", into=int) == [1, 2]
+    assert await db.query("SELECT n FROM c", into=int) == [1]
+    assert await db.execute("UPDATE p SET n = n + 7") == 2
+    assert await db.query("SELECT n, m FROM c", into=tuple) == [(8, 7)]
+
+
 async def test_a_foreign_key_holds_through_cascades(db: DB) -> None:
     await db.execute("CREATE TABLE a (id INTEGER PRIMARY KEY)")
     await db.execute("CREATE TABLE b (id INTEGER PRIMARY KEY, a INTEGER REFERENCES a(id) ON DELETE CASCADE)")

@@ -673,3 +673,15 @@ async def test_rows_are_joined_by_equal_keys(db: DB, join: str, kinds: str, orde
         assert len(few) == min(7, len(expected))
         assert set(few) <= set(expected)
     judge.close()
+
+
+async def test_joins_of_no_rows_have_columns(db: DB) -> None:
+    await db.execute("CREATE TABLE t (a TEXT, b FLOAT)")
+    await db.execute("CREATE TABLE u (id INTEGER PRIMARY KEY, c TEXT)")
+    await db.execute("INSERT INTO t VALUES ('x', 1)")
+    await db.execute("INSERT INTO u VALUES (1, 'x')")
+    joined = "t AS p JOIN t AS q ON p.b = q.b JOIN u AS r ON q.a = r.c"
+    for condition in ("(p.b, q.b) IN (SELECT b, b FROM t WHERE b > 1)", "1 = 2"):
+        assert await db.query(f"SELECT p.a FROM {joined} WHERE {condition}") == []
+        async with db.query(f"SELECT * FROM {joined} WHERE {condition}") as rows:
+            assert rows.columns == ("p.a", "p.b", "q.a", "q.b", "r.id", "r.c")

@@ -61,3 +61,13 @@ async def test_like_on_sealed_rows(stored: DB) -> None:
     await stored.execute_many("INSERT INTO t VALUES ($1, $2)", enumerate(TEXTS))
     await stored.checkpoint()
     assert await wrong(stored) == []
+
+
+@pytest.mark.parametrize("like", ["LIKE 'x!%' ESCAPE '!'", "NOT LIKE '%!%' ESCAPE '!'"])
+async def test_escape_ends_before_and_and_or(db: DB, like: str) -> None:
+    await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, b TEXT)")
+    await db.execute("INSERT INTO t VALUES (1, 'x%'), (2, 'x'), (3, 'a')")
+    for more in ("OR id = 2", "AND id < 3", "OR id = 2 AND b = 'x'"):
+        expected = await db.query(f"SELECT id FROM t WHERE (b {like}) {more}")
+        assert await db.query(f"SELECT id FROM t WHERE b {like} {more}") == expected
+        assert expected

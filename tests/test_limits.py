@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aiostoolap import DB, NotSupportedError
+from aiostoolap import DB, NotSupportedError, ProgrammingError
 from tests.conftest import Settle
 
 CREATE = "CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER, s TEXT)"
@@ -153,3 +153,18 @@ async def test_windows_over_groups_know_functions_that_are_grouped_by(
     named = " WINDOW w AS (ORDER BY UPPER(s))" * window.endswith("w")
     sql = f"SELECT UPPER(s) AS b, {window} FROM t WHERE s > '' GROUP BY {group}{named} ORDER BY 1"
     await check(table, judge, sql)
+
+
+@pytest.mark.parametrize("order", ["", "ORDER BY n", "ORDER BY id DESC"])
+async def test_there_are_no_parts_of_rows(table: DB, order: str) -> None:
+    for limit, given in (("2.7", 2.7), ("'x'", "x"), ("-1", -1), ("TRUE", True), ("0.5 + 0.1", 0.6)):
+        for clause in ("LIMIT {}", "LIMIT 1 OFFSET {}"):
+            for text, parameters in ((limit, ()), ("$1", (given,))):
+                values: tuple[Any, ...] = parameters
+                rows = f"SELECT id FROM t {order} {clause.format(text)}"
+                for sql in (rows, f"SELECT * FROM ({rows}) AS q", f"SELECT 1 FROM t WHERE id IN ({rows})"):
+                    with pytest.raises(ProgrammingError, match=r"must be (an integer|non-negative)"):
+                        await table.query(sql, values)
+    assert await table.query(f"SELECT id FROM t {order} LIMIT 2.0", into=int) == await table.query(
+        f"SELECT id FROM t {order} LIMIT 2", into=int
+    )

@@ -319,3 +319,26 @@ async def test_changes_by_rows_and_subqueries(filled: DB, judge: sqlite3.Connect
 async def test_a_row_as_wide_as_what_is_asked_for(filled: DB) -> None:
     with pytest.raises(aiostoolap.Error):
         await filled.query("SELECT id FROM t WHERE (a, 5, 6) NOT IN (SELECT id, c FROM u)")
+
+
+@pytest.mark.parametrize("order", ["", "ORDER BY id DESC LIMIT 7", "ORDER BY id LIMIT 7", "ORDER BY a LIMIT 7"])
+@pytest.mark.parametrize(
+    "column",
+    [
+        "EXISTS (SELECT 1 FROM t AS q WHERE t.f < q.f)",
+        "(SELECT COUNT(*) FROM t AS q WHERE t.id > 1)",
+        "(SELECT COUNT(*) FROM t AS q WHERE q.id + t.id > 2)",
+        "(SELECT MAX(q.id) FROM t AS q WHERE q.f OR t.f)",
+    ],
+)
+async def test_subqueries_in_the_result_know_the_outer_row(db: DB, column: str, order: str) -> None:
+    judge = sqlite3.connect(":memory:")
+    for sql in (
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, f BOOLEAN)",
+        "INSERT INTO t VALUES (1, 3, FALSE), (2, 1, TRUE), (3, 2, FALSE)",
+        "CREATE INDEX t_a ON t (a)",
+    ):
+        await db.execute(sql)
+        judge.execute(sql)
+    sql = f"SELECT id, {column} FROM t {order or 'ORDER BY id'}"
+    assert await db.query(sql, into=tuple) == judge.execute(sql).fetchall()

@@ -58,22 +58,6 @@ class Wrong:
 
 WRONG = (
     Wrong(
-        "a row in a subquery that finds nothing, beside three tables of which two are joined by hashes, is an error",
-        ("CREATE TABLE t (a TEXT, b FLOAT)", "CREATE TABLE u (id INTEGER PRIMARY KEY, c TEXT)"),
-        "SELECT p.a FROM t AS p JOIN t AS q ON p.b = q.b JOIN u AS r ON q.a = r.c"
-        " WHERE (p.b, q.b) IN (SELECT b, b FROM t)",
-        [],
-        seen=r"IN \(SELECT [^, ]+, ",
-        code="column_not_found",
-    ),
-    Wrong(
-        "an EXISTS in the result that compares booleans holds for no row beside ORDER BY a key DESC with a LIMIT",
-        ("CREATE TABLE f (id INTEGER PRIMARY KEY, a BOOLEAN)", "INSERT INTO f VALUES (1, FALSE), (2, TRUE)"),
-        "SELECT id, EXISTS (SELECT 1 FROM f AS q WHERE f.a < q.a) FROM f ORDER BY id DESC LIMIT 7",
-        [(1, True), (2, False)],
-        seen=r"EXISTS .*ORDER BY .* LIMIT",
-    ),
-    Wrong(
         "a column of the result that has the name of another one of the table takes its place in GROUP BY",
         TABLES,
         "SELECT a AS id, MIN(id) AS a FROM t GROUP BY id, a",
