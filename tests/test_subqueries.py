@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import aiostoolap
-from aiostoolap import DB
+from aiostoolap import DB, ProgrammingError
 
 SETUP = [
     "CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT)",
@@ -342,3 +342,27 @@ async def test_subqueries_in_the_result_know_the_outer_row(db: DB, column: str, 
         judge.execute(sql)
     sql = f"SELECT id, {column} FROM t {order or 'ORDER BY id'}"
     assert await db.query(sql, into=tuple) == judge.execute(sql).fetchall()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT id FROM t WHERE a = (SELECT a, b FROM t WHERE id = 1)",
+        "SELECT (SELECT a, b FROM t WHERE id = 1)",
+        "SELECT (SELECT * FROM t WHERE id = 1) FROM u",
+        "SELECT id FROM t WHERE a IN (SELECT a, b FROM t)",
+        "SELECT id FROM t WHERE a NOT IN (1, (SELECT id, c FROM u WHERE id = 1))",
+        "SELECT id FROM t WHERE a > ALL (SELECT id, c FROM u)",
+        "SELECT id FROM t ORDER BY (SELECT id, c FROM u WHERE id = t.id)",
+        "UPDATE t SET a = (SELECT id, c FROM u WHERE id = 1)",
+        "DELETE FROM t WHERE a = (SELECT id, c FROM u WHERE id = 1)",
+    ],
+)
+async def test_one_value_is_not_of_several_columns(db: DB, sql: str) -> None:
+    for setup in SETUP:
+        await db.execute(setup)
+    with pytest.raises(ProgrammingError, match=r"gives [23] columns where one value is needed") as failure:
+        await db.query(sql)
+    assert failure.value.code == "column_count"
+    assert await db.query_value("SELECT COUNT(*) FROM t WHERE (a, b) IN (SELECT a, b FROM t)") == 3
+    assert await db.query_value("SELECT EXISTS (SELECT * FROM t)") is True

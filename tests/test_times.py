@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from aiostoolap import DB, Error
+from aiostoolap import DB, DataError, Error
 from tests.conftest import Settle
 
 
@@ -64,6 +64,8 @@ async def test_what_has_expired_is_deleted(spans: DB) -> None:
         "SELECT (b - a) / 2 FROM s",
         "SELECT MAX(d) FROM (SELECT b - a AS d FROM s) AS x",
         "WITH x AS (SELECT b - a AS d FROM s) SELECT d FROM x ORDER BY d",
+        "WITH x (d) AS (SELECT b - a FROM s) SELECT d FROM x ORDER BY d",
+        "WITH x (i, d, e) AS (SELECT * FROM s) SELECT MAX(e - d) FROM x",
         "SELECT RANK() OVER (ORDER BY b - a) FROM s",
         "SELECT id FROM s WHERE b - a > $1",
     ],
@@ -143,6 +145,60 @@ async def test_literals_of_a_type_keep_it(spans: DB) -> None:
     assert await spans.query(f"SELECT id FROM s WHERE COALESCE(b, {literal}) = {literal}", into=int) == [3]
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "a >= {}",
+        "{} = a",
+        "a <> {}",
+        "s.a IS DISTINCT FROM {}",
+        "a BETWEEN '2024-01-01' AND {}",
+        "a NOT IN ('2024-01-01', {})",
+        "(id, a) < (2, {})",
+        "COALESCE(b, a) = {}",
+        "a + INTERVAL '1 day' < {}",
+        "id IN (SELECT id FROM s WHERE DATE_TRUNC('month', b) = {})",
+    ],
+)
+async def test_texts_that_say_no_timestamp(spans: DB, condition: str) -> None:
+    sql = f"SELECT id FROM s WHERE {condition}"
+    for text in ("2024-01", "x", ""):
+        for value, parameters in ((f"'{text}'", ()), ("$1", (text,)), (":at", {"at": text})):
+            given: Any = parameters
+            with pytest.raises(DataError, match=rf"'{text}' is no TIMESTAMP .* compared with .*\b[ab]\b") as failure:
+                await spans.query(sql.format(value), given)
+            assert failure.value.code == "type_conversion"
+            with pytest.raises(DataError, match="is no TIMESTAMP"):
+                await spans.execute(f"DELETE FROM s WHERE {condition}".format(value), given)
+    assert await spans.query_value("SELECT COUNT(*) FROM s") == 3
+
+
+async def test_a_parameter_beside_a_timestamp_is_looked_at_each_time(spans: DB) -> None:
+    async with await spans.prepare("SELECT id FROM s WHERE b > $1") as statement:
+        for moment in ("2024-02-01", datetime(2024, 2, 1, tzinfo=UTC)):
+            assert await statement.query((moment,), into=int) == [2]
+            with pytest.raises(DataError, match="'soon' is no TIMESTAMP"):
+                await statement.query(("soon",))
+        assert await statement.query((None,)) == []
+
+
+async def test_texts_beside_what_may_be_one(spans: DB) -> None:
+    for condition, rows in (("COALESCE(b, 'never') = 'never'", [3]), ("b - '2024-01-01' = '40 days 00:00:00'", [2])):
+        assert await spans.query(f"SELECT id FROM s WHERE {condition}", into=int) == rows, condition
+
+
+async def test_timestamps_are_distinct_from_texts_that_do_not_say_them(spans: DB) -> None:
+    for value, given in (("'2024-02-10'", ()), ("$1", ("2024-02-10",)), ("$1", (datetime(2024, 2, 10, tzinfo=UTC),))):
+        parameters: tuple[Any, ...] = given
+        for condition, rows in (
+            ("b IS NOT DISTINCT FROM {}", [2]),
+            ("{} IS DISTINCT FROM b", [1, 3]),
+            ("(id, b) IS NOT DISTINCT FROM (2, {})", [2]),
+        ):
+            sql = f"SELECT id FROM s WHERE {condition.format(value)} ORDER BY id"
+            assert await spans.query(sql, parameters, into=int) == rows, sql
+
+
 TEXTS = ("1999-12-31 23:30:15", "1969-05-06 07:30:15")
 
 
@@ -165,7 +221,7 @@ async def moments(stored: DB, settle: Settle) -> DB:
         ("d IN ($1, $2)", [2]),
         ("d IN ($1, $2) AND id * 2 > 0", [2]),
         ("d NOT IN ($1, $2) AND id * 2 > 0", [1]),
-        ("d IN ('1999-12-31 23:30:15', 'a')", [2]),
+        ("d IN ('1999-12-31 23:30:15', '2020-01-01')", [2]),
         ("d IN (SELECT x FROM k)", [2]),
         ("d NOT IN (SELECT x FROM k)", [1]),
         ("CASE d WHEN $1 THEN 1 ELSE 0 END = 1", [2]),

@@ -8,11 +8,7 @@ use crate::names::{self, Parts, Scope};
 
 /// Orders by the place of a column in the result, where its alias is a column of a source as well.
 pub fn place(select: &mut SelectStatement, scope: &Scope) {
-    let has_star = |column: &Expression| matches!(column, Expression::Star(_) | Expression::QualifiedStar(_));
-    if !select.group_by.columns.is_empty()
-        || !select.set_operations.is_empty()
-        || select.columns.iter().any(has_star)
-    {
+    if !select.group_by.columns.is_empty() || !select.set_operations.is_empty() || names::has_star(select) {
         return;
     }
     let columns = &select.columns;
@@ -21,13 +17,9 @@ pub fn place(select: &mut SelectStatement, scope: &Scope) {
         let is_of_source = scope.sources.iter().any(|source| {
             source.columns.as_ref().is_none_or(|columns| names::has(columns, &name.value_lower))
         });
-        let place = columns.iter().position(|column| match column {
-            Expression::Aliased(aliased) if aliased.alias.value_lower == name.value_lower => {
-                !matches!(&*aliased.expression, Expression::Identifier(other) if other.value_lower == name.value_lower)
-            }
-            _ => false,
-        });
-        if let (true, Some(place)) = (is_of_source, place) {
+        if let (true, Some((place, result))) = (is_of_source, called(&name.value_lower, columns))
+            && !matches!(result, Expression::Identifier(other) if other.value_lower == name.value_lower)
+        {
             let token = name.token.clone();
             order.expression = Expression::IntegerLiteral(IntegerLiteral { token, value: place as i64 + 1 });
         }
@@ -76,14 +68,21 @@ fn is_star_or_window(expression: &mut Expression) -> bool {
         || Parts::of(expression).operands.into_iter().any(is_star_or_window)
 }
 
+/// What a result gives this name with AS, and its place.
+fn called<'a>(name: &str, results: &'a [Expression]) -> Option<(usize, &'a Expression)> {
+    results.iter().enumerate().find_map(|(place, result)| match result {
+        Expression::Aliased(aliased) if aliased.alias.value_lower == *name => {
+            Some((place, &*aliased.expression))
+        }
+        _ => None,
+    })
+}
+
 /// What a result calls by the name of a column, `t.a`, without being it.
 fn namesake<'a>(column: &Expression, results: &'a [Expression]) -> Option<&'a Expression> {
     let Expression::QualifiedIdentifier(column) = column else { return None };
     let name = &column.name.value_lower;
-    let result = results.iter().find_map(|result| match result {
-        Expression::Aliased(aliased) if aliased.alias.value_lower == *name => Some(&*aliased.expression),
-        _ => None,
-    })?;
+    let (_, result) = called(name, results)?;
     let is_itself = match result {
         Expression::Identifier(other) => other.value_lower == *name,
         Expression::QualifiedIdentifier(other) => {

@@ -5,19 +5,27 @@ use stoolap::executor::utils::expression_contains_aggregate;
 use stoolap::functions::registry::global_registry;
 use stoolap::parser::Token;
 use stoolap::parser::ast::{
-    BetweenExpression, Expression, InExpression, InfixExpression, InfixOperator, PrefixExpression,
+    BetweenExpression, CastExpression, Expression, InExpression, InfixExpression, InfixOperator,
+    PrefixExpression,
 };
 
 use crate::errors::Failure;
+use crate::kinds;
+use crate::names::{Parts, Scope};
 
 /// Functions that the engine knows by their names alone.
 const WITHOUT_ENTRY: [&str; 6] =
     ["COALESCE", "CURRENT_TRANSACTION_ID", "GREATEST", "GROUPING", "LEAST", "NULLIF"];
 
 /// Says a comparison in other words, if that is necessary.
-pub fn mend(expression: &mut Expression) -> Result<(), Failure> {
+pub fn mend(expression: &mut Expression, scope: &Scope) -> Result<(), Failure> {
     let mended = match expression {
-        Expression::Infix(infix) if compares(infix.op_type) => compared_rows(infix)?,
+        Expression::Infix(infix) if compares(infix.op_type) => {
+            if matches!(infix.op_type, InfixOperator::IsDistinctFrom | InfixOperator::IsNotDistinctFrom) {
+                cast_texts(&mut infix.left, &mut infix.right, scope);
+            }
+            compared_rows(infix)
+        }
         Expression::Between(between) if expression_contains_aggregate(&between.expr) => Some(split(between)),
         Expression::In(within) if expression_contains_aggregate(&within.left) => spelled_out(within),
         Expression::Like(like) if expression_contains_aggregate(&like.left) => {
@@ -41,7 +49,7 @@ fn check_function(name: &str) -> Result<(), Failure> {
     Err(Error::internal(format!("Compile error: Function not found: {name}")).into())
 }
 
-fn compares(operator: InfixOperator) -> bool {
+pub fn compares(operator: InfixOperator) -> bool {
     use InfixOperator::{
         Equal, GreaterEqual, GreaterThan, IsDistinctFrom, IsNotDistinctFrom, LessEqual, LessThan, NotEqual,
     };
@@ -58,23 +66,46 @@ fn compares(operator: InfixOperator) -> bool {
     )
 }
 
-/// `(a, b) < (c, d)` as `a < c OR a = c AND b < d`.
-fn compared_rows(infix: &InfixExpression) -> Result<Option<Expression>, Failure> {
-    let (left, right) = match (row(&infix.left), row(&infix.right)) {
-        (None, None) => return Ok(None),
-        (Some(left), Some(right)) if left.len() == right.len() => (left, right),
-        _ => {
-            let message = "a row is compared with a row of as many values: write .. IN (SELECT ..) for those of a query";
-            return Err(Failure::new("not_supported", message));
-        }
+/// A text beside a time as a time: for IS DISTINCT FROM it would be another value.
+fn cast_texts(left: &mut Expression, right: &mut Expression, scope: &Scope) {
+    if row(left).is_some() && row(right).is_some() {
+        let (left, right) = (Parts::of(left).operands, Parts::of(right).operands);
+        return left.into_iter().zip(right).for_each(|(left, right)| cast_texts(left, right, scope));
+    }
+    let text = match (kinds::is_timestamp(left, scope), kinds::is_timestamp(right, scope)) {
+        (true, false) => right,
+        (false, true) => left,
+        _ => return,
     };
+    let token = match text {
+        Expression::StringLiteral(text) => text.token.clone(),
+        Expression::Parameter(parameter) => parameter.token.clone(),
+        _ => return,
+    };
+    let (expr, type_name) = (Box::new(text.clone()), "TIMESTAMP".into());
+    *text = Expression::Cast(CastExpression { token, expr, type_name });
+}
+
+/// Refuses to compare a row with what is none of as many values.
+pub fn check_rows(infix: &InfixExpression) -> Result<(), Failure> {
+    if !compares(infix.op_type) || row(&infix.left).map(<[_]>::len) == row(&infix.right).map(<[_]>::len) {
+        return Ok(());
+    }
+    let message =
+        "a row is compared with a row of as many values: write .. IN (SELECT ..) for those of a query";
+    Err(Failure::new("not_supported", message))
+}
+
+/// `(a, b) < (c, d)` as `a < c OR a = c AND b < d`.
+fn compared_rows(infix: &InfixExpression) -> Option<Expression> {
+    let (left, right) = (row(&infix.left)?, row(&infix.right)?);
     let token = &infix.token;
     let compare = |operator: &str, at: usize| infixed(token, left[at].clone(), operator, right[at].clone());
     let all = |operator: &str, of: std::ops::Range<usize>| {
         of.map(|at| compare(operator, at)).reduce(|one, other| infixed(token, one, "AND", other))
     };
     let last = left.len() - 1;
-    Ok(match infix.op_type {
+    match infix.op_type {
         InfixOperator::Equal | InfixOperator::IsNotDistinctFrom => all(&infix.operator, 0..left.len()),
         InfixOperator::NotEqual => all("=", 0..left.len()).map(|equal| negated(token, equal)),
         InfixOperator::IsDistinctFrom => {
@@ -90,13 +121,19 @@ fn compared_rows(infix: &InfixExpression) -> Result<Option<Expression>, Failure>
                 }
             })
             .reduce(|one, other| infixed(token, one, "OR", other)),
-    })
+    }
 }
 
-fn row(expression: &Expression) -> Option<&[Expression]> {
+/// The values of a row.
+pub fn row(expression: &Expression) -> Option<&[Expression]> {
+    values(expression).filter(|values| values.len() > 1)
+}
+
+/// The values of a list.
+pub fn values(expression: &Expression) -> Option<&[Expression]> {
     match expression {
-        Expression::ExpressionList(list) if list.expressions.len() > 1 => Some(&list.expressions),
-        Expression::List(list) if list.elements.len() > 1 => Some(&list.elements),
+        Expression::ExpressionList(list) => Some(&list.expressions),
+        Expression::List(list) => Some(&list.elements),
         _ => None,
     }
 }
@@ -113,12 +150,7 @@ fn split(between: &BetweenExpression) -> Expression {
 /// `x IN (a, b)` as `x = a OR x = b`.
 fn spelled_out(within: &InExpression) -> Option<Expression> {
     let token = &within.token;
-    let values = match &*within.right {
-        Expression::ExpressionList(list) => &list.expressions,
-        Expression::List(list) => &list.elements,
-        _ => return None,
-    };
-    let any = (values.iter())
+    let any = (values(&within.right)?.iter())
         .map(|value| infixed(token, (*within.left).clone(), "=", value.clone()))
         .reduce(|one, other| infixed(token, one, "OR", other))?;
     Some(if within.not { negated(token, any) } else { any })

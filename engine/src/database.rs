@@ -127,9 +127,10 @@ impl Database {
             return Ok(effects.clone());
         }
         let statement = &*plan.cached.statement;
-        let resolved = names::resolved(statement, &executor)?.map(|statement| plan.with(statement));
+        let (resolved, moments) = names::resolved(statement, &executor)?;
+        let resolved = resolved.map(|statement| plan.with(statement));
         let effects: Rc<[Effect]> = references::effects(statement, engine).into();
-        *checked = Some(Checked { epoch, effects: effects.clone(), resolved });
+        *checked = Some(Checked { epoch, effects: effects.clone(), resolved, moments });
         Ok(effects)
     }
 

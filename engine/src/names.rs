@@ -2,7 +2,7 @@
 //! places: `UPDATE t SET nosuch = 1` changes nothing, without an error. What cannot be known before it runs (the
 //! columns of functions, and those that the engine names) is left to the engine. What it would not find, or find late, is
 //! mended on the way: see `joins`.
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ use stoolap::parser::ast::{
 };
 use stoolap::storage::traits::Engine;
 
-use crate::differences::Times;
 use crate::errors::Failure;
+use crate::kinds::{Kinds, Moment};
 use crate::{aliases, comparisons, differences, groups, joins, kinds};
 
 type Outcome<T = ()> = Result<T, Failure>;
@@ -30,26 +30,31 @@ const MOST_ARGUMENTS: usize = 255;
 /// Views within views.
 const DEEPEST_VIEW: usize = 32;
 
-/// What to run in place of a statement, see `resolve`; None if it is as good as it is.
-pub fn resolved(statement: &Statement, executor: &Executor) -> Outcome<Option<Statement>> {
+/// What to run in place of a statement, see `resolve`; None if it is as good as it is. And the parameters that are times.
+pub fn resolved(statement: &Statement, executor: &Executor) -> Outcome<(Option<Statement>, Vec<Moment>)> {
     // There may be many values, and nothing in them is resolved.
     if let Statement::Insert(insert) = statement
         && insert.select.is_none()
         && !insert.on_duplicate
         && insert.returning.is_empty()
     {
-        return Ok(None);
+        return Ok(Default::default());
     }
     let mut changed = statement.clone();
-    resolve(&mut changed, executor)?;
-    Ok((changed != *statement).then_some(changed))
+    let moments = resolve(&mut changed, executor)?;
+    Ok(((changed != *statement).then_some(changed), moments))
 }
 
 /// Checks the names in a statement, completes those in its conditions, and makes joins of its products; also in the views
 /// that it reads, which the engine has from then on so.
-pub fn resolve(statement: &mut Statement, executor: &Executor) -> Outcome {
-    let views = RefCell::default();
-    let nothing = Scope::new(executor, &views, 0);
+pub fn resolve(statement: &mut Statement, executor: &Executor) -> Outcome<Vec<Moment>> {
+    let found = Found::default();
+    resolve_with(statement, executor, &found)?;
+    Ok(found.moments.into_inner())
+}
+
+fn resolve_with(statement: &mut Statement, executor: &Executor, found: &Found) -> Outcome {
+    let nothing = Scope::new(executor, found, 0);
     let mut scope = nothing.inner();
     match statement {
         Statement::Select(select) => nothing.select(select).map(drop),
@@ -73,7 +78,7 @@ pub fn resolve(statement: &mut Statement, executor: &Executor) -> Outcome {
         Statement::CreateTable(create) => {
             create.as_select.as_deref_mut().map_or(Ok(()), |select| nothing.select(select).map(drop))
         }
-        Statement::Explain(explain) => resolve(&mut explain.statement, executor),
+        Statement::Explain(explain) => resolve_with(&mut explain.statement, executor, found),
         _ => Ok(()),
     }
 }
@@ -85,17 +90,24 @@ pub struct Source {
     pub columns: Columns,
     /// Of a table of the database.
     pub schema: Option<CompactArc<Schema>>,
-    /// Of what is none.
-    pub times: Times,
+    /// Of what is no table.
+    pub kinds: Kinds,
     /// Of a common table with another one's name: how the engine tells them apart.
     renamed: Option<Identifier>,
+}
+
+/// What was found on the way through a statement.
+#[derive(Default)]
+struct Found {
+    /// The views that were looked at, by name.
+    views: RefCell<HashMap<String, Source>>,
+    moments: RefCell<Vec<Moment>>,
 }
 
 /// What the names in one SELECT, UPDATE or DELETE may mean, beside those of the statement around it.
 pub struct Scope<'a> {
     executor: &'a Executor,
-    /// The views that were looked at, by name.
-    views: &'a RefCell<HashMap<String, Source>>,
+    found: &'a Found,
     /// How many views it is within.
     depth: usize,
     outer: Option<&'a Scope<'a>>,
@@ -105,18 +117,23 @@ pub struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    fn new(executor: &'a Executor, views: &'a RefCell<HashMap<String, Source>>, depth: usize) -> Self {
+    fn new(executor: &'a Executor, found: &'a Found, depth: usize) -> Self {
         let (common_tables, sources, aliases) = (Vec::new(), Vec::new(), Vec::new());
-        Self { executor, views, depth, outer: None, common_tables, sources, aliases }
+        Self { executor, found, depth, outer: None, common_tables, sources, aliases }
     }
 
     fn inner<'b>(&'b self) -> Scope<'b> {
-        Scope { outer: Some(self), ..Scope::new(self.executor, self.views, self.depth) }
+        Scope { outer: Some(self), ..Scope::new(self.executor, self.found, self.depth) }
     }
 
     /// This scope and those around it.
     pub fn chain(&self) -> impl Iterator<Item = &Scope<'_>> {
         std::iter::successors(Some(self), |scope| scope.outer)
+    }
+
+    /// The parameters that are compared with times.
+    pub fn moments(&self) -> RefMut<'_, Vec<Moment>> {
+        self.found.moments.borrow_mut()
     }
 
     /// The source of a column, and its name.
@@ -148,17 +165,17 @@ impl<'a> Scope<'a> {
             if clause.is_recursive {
                 self.common_tables.push(itself.clone());
             }
-            let Source { columns, times, .. } = self.select(&mut table.query)?;
-            let named = || table.column_names.iter().map(|name| name.value_lower.to_string()).collect();
-            let (columns, times) = if table.column_names.is_empty() {
-                (columns, times)
-            } else {
-                (Some(CompactArc::new(named())), Times::default())
-            };
+            let mut found = self.select(&mut table.query)?;
+            if !table.column_names.is_empty() {
+                let names = table.column_names.iter().map(|name| name.value_lower.to_string());
+                found.columns = Some(CompactArc::new(names.collect()));
+                found.kinds = found.kinds.renamed(&table.column_names);
+            }
             if let Some(name) = &itself.renamed {
                 table.name = name.clone();
             }
-            self.common_tables.push(Source { columns, times, ..itself });
+            let Source { columns, kinds, .. } = found;
+            self.common_tables.push(Source { columns, kinds, ..itself });
         }
         Ok(())
     }
@@ -199,22 +216,23 @@ impl<'a> Scope<'a> {
         Ok(Some(source))
     }
 
-    /// The columns of a view, each of which is looked at once: they may be within one another, and again and again.
+    /// The columns of a view, whose query is mended in the engine's cache. Each is looked at once: they may be within one
+    /// another, and again and again.
     fn view(&self, name: &str, query: &str) -> Outcome<Source> {
-        if let Some(view) = self.views.borrow().get(name) {
+        if let Some(view) = self.found.views.borrow().get(name) {
             return Ok(view.clone());
         }
-        self.views.borrow_mut().insert(name.to_owned(), Source::default());
+        self.found.views.borrow_mut().insert(name.to_owned(), Source::default());
         let mut statements =
             Parser::new(query).parse_program().map_or_else(|_| Vec::new(), |program| program.statements);
         if let [Statement::Select(select)] = &mut *statements
             && self.depth < DEEPEST_VIEW
         {
-            let view = Scope::new(self.executor, self.views, self.depth + 1).select(select)?;
-            self.views.borrow_mut().insert(name.to_owned(), view);
+            let view = Scope::new(self.executor, self.found, self.depth + 1).select(select)?;
+            self.found.views.borrow_mut().insert(name.to_owned(), view);
             self.executor.query_cache().put(query, Arc::new(statements.remove(0)), false, 0);
         }
-        Ok(self.views.borrow()[name].clone())
+        Ok(self.found.views.borrow()[name].clone())
     }
 
     /// What stands behind FROM.
@@ -233,8 +251,11 @@ impl<'a> Scope<'a> {
             }
             Expression::JoinSource(join) => {
                 joins::check(join)?;
+                let first = self.sources.len();
                 self.add_source(&mut join.left)?;
+                let middle = self.sources.len();
                 self.add_source(&mut join.right)?;
+                kinds::check_using(join, &self.sources[first..middle], &self.sources[middle..])?;
             }
             Expression::SubquerySource(subquery) => {
                 let found = self.select(&mut subquery.subquery)?;
@@ -299,14 +320,14 @@ impl<'a> Scope<'a> {
         groups::align(select, &scope);
         groups::rename_in_windows(select);
         aliases::uncover(select, &scope)?;
-        let (columns, times) = (scope.results(select), Times::of(select, &scope));
+        let (columns, mut kinds) = (scope.results(select), Kinds::of(select, &scope));
         // What is added sees the common tables, but not the sources.
         scope.sources.clear();
         scope.aliases.clear();
         for operation in &mut select.set_operations {
-            scope.select(&mut operation.right)?;
+            kinds = kinds.beside(&scope.select(&mut operation.right)?.kinds);
         }
-        Ok(Source { columns, times, ..Source::default() })
+        Ok(Source { columns, kinds, ..Source::default() })
     }
 
     /// The columns that a SELECT with this scope gives; None if the engine names one of them.
@@ -381,6 +402,7 @@ impl<'a> Scope<'a> {
 
     fn expression(&self, expression: &mut Expression) -> Outcome {
         match expression {
+            Expression::Infix(infix) => comparisons::check_rows(infix)?,
             // A word in double quotes that is no column is a text.
             Expression::Identifier(name) if !name.token.quoted => self.column(&name.value_lower)?,
             Expression::QualifiedIdentifier(name) => {
@@ -392,14 +414,26 @@ impl<'a> Scope<'a> {
             }
             _ => {}
         }
+        let is_one_value = match expression {
+            Expression::ScalarSubquery(_) => true,
+            Expression::In(within) => comparisons::row(&within.left).is_none(),
+            Expression::AllAny(compared) => comparisons::row(&compared.left).is_none(),
+            _ => false,
+        };
         let parts = Parts::of(expression);
+        let mut found = Source::default();
         if let Some(subquery) = parts.subquery {
-            self.select(subquery)?;
+            found = self.select(subquery)?;
+            match width(subquery, &found) {
+                Some(width) if is_one_value && width != 1 => return Err(too_wide(width)),
+                _ => {}
+            }
         }
         self.expressions(parts.operands)?;
         differences::check(expression, self)?;
         kinds::check(expression, self)?;
-        comparisons::mend(expression)
+        kinds::check_subquery(expression, &found.kinds, self)?;
+        comparisons::mend(expression, self)
     }
 
     fn column(&self, name: &str) -> Outcome {
@@ -431,6 +465,24 @@ fn plain_star(column: &mut Expression, source: &str) {
     {
         *column = Expression::Star(StarExpression { token: star.token.clone() });
     }
+}
+
+/// How many columns a SELECT gives, if that is known.
+fn width(select: &SelectStatement, found: &Source) -> Option<usize> {
+    match has_star(select) {
+        true => found.columns.as_ref().map(|columns| columns.len()),
+        false => Some(select.columns.len()),
+    }
+}
+
+fn too_wide(width: usize) -> Failure {
+    let message = format!("a subquery gives {width} columns where one value is needed");
+    Failure::new("column_count", message)
+}
+
+pub fn has_star(select: &SelectStatement) -> bool {
+    let is_star = |column: &Expression| matches!(column, Expression::Star(_) | Expression::QualifiedStar(_));
+    select.columns.iter().any(is_star)
 }
 
 pub fn has(columns: &[String], name: &str) -> bool {
@@ -465,7 +517,13 @@ impl<'a> Parts<'a> {
             Expression::List(list) => operands.extend(&mut list.elements),
             Expression::ExpressionList(list) => operands.extend(&mut list.expressions),
             Expression::Distinct(distinct) => operands.push(&mut distinct.expr),
-            Expression::In(within) => operands.extend([&mut *within.left, &mut *within.right]),
+            Expression::In(within) => {
+                operands.push(&mut within.left);
+                match &mut *within.right {
+                    Expression::ScalarSubquery(scalar) => parts.subquery = Some(&mut scalar.subquery),
+                    list => operands.push(list),
+                }
+            }
             Expression::Between(between) => {
                 operands.extend([&mut *between.expr, &mut *between.lower, &mut *between.upper]);
             }

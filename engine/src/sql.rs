@@ -19,6 +19,7 @@ use stoolap::{CachedPlanRef, ExecutionContext, SmartString, Value};
 use crate::errors::Failure;
 use crate::files;
 use crate::guard;
+use crate::kinds::Moment;
 use crate::names;
 use crate::references::Effect;
 
@@ -73,6 +74,7 @@ pub struct Checked {
     pub effects: Rc<[Effect]>,
     /// What to run in its place.
     pub resolved: Option<CachedPlanRef>,
+    pub moments: Vec<Moment>,
 }
 
 /// An INSERT of one row as one of many rows: the work for a statement is then done once for all of them.
@@ -157,7 +159,11 @@ impl Plan {
         if let Statement::Copy(copy) = &*self.cached.statement {
             files::check_import(&copy.file_path)?;
         }
-        let resolved = self.checked.borrow().as_ref().and_then(|checked| checked.resolved.clone());
+        let mut resolved = None;
+        if let Some(checked) = &*self.checked.borrow() {
+            checked.moments.iter().try_for_each(|moment| moment.check(context))?;
+            resolved = checked.resolved.clone();
+        }
         if !self.places.need_literals(context) {
             return Ok(resolved.unwrap_or_else(|| self.cached.clone()));
         }

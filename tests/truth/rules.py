@@ -88,6 +88,8 @@ GUARDS = (
     ),
     Guard("differences", "the engine would take them for texts", "not_supported", "difference of timestamps"),
     Guard("kinds of columns", "the engine would find no two of them equal", "not_supported", "compares TEXT with"),
+    Guard("texts for times", "the engine would find neither = nor <>", "type_conversion", "is no TIMESTAMP like"),
+    Guard("wide subqueries", "the engine would take the first column", "column_count", "where one value is needed"),
     Guard("intervals", "the engine would take them for texts (patch 149)", "not_supported", "an INTERVAL cannot be"),
     Guard("alterations", "the engine would lose a constraint or an index (patch 045)", "not_supported", "is refused"),
     Guard("primary keys", "the engine would drop it (patch 045)", "primary_key_drop"),
