@@ -67,6 +67,8 @@ async def test_what_has_expired_is_deleted(spans: DB) -> None:
         "WITH x (d) AS (SELECT b - a FROM s) SELECT d FROM x ORDER BY d",
         "WITH x (i, d, e) AS (SELECT * FROM s) SELECT MAX(e - d) FROM x",
         "SELECT RANK() OVER (ORDER BY b - a) FROM s",
+        "SELECT id FROM s ORDER BY CASE WHEN id > 1 THEN b - a END",
+        "SELECT MAX(CASE id WHEN 1 THEN NULL ELSE b - a END) FROM s",
         "SELECT id FROM s WHERE b - a > $1",
     ],
 )
@@ -156,6 +158,7 @@ async def test_literals_of_a_type_keep_it(spans: DB) -> None:
         "a NOT IN ('2024-01-01', {})",
         "(id, a) < (2, {})",
         "COALESCE(b, a) = {}",
+        "CASE WHEN id > 0 THEN b ELSE NOW() END > {}",
         "a + INTERVAL '1 day' < {}",
         "id IN (SELECT id FROM s WHERE DATE_TRUNC('month', b) = {})",
     ],
@@ -183,6 +186,8 @@ async def test_a_parameter_beside_a_timestamp_is_looked_at_each_time(spans: DB) 
 
 
 async def test_texts_beside_what_may_be_one(spans: DB) -> None:
+    nested = "GREATEST(" * 200 + "b" + ", a)" * 200
+    assert await spans.query(f"EXPLAIN SELECT id FROM s WHERE {nested} > '2024-02-01'")
     for condition, rows in (("COALESCE(b, 'never') = 'never'", [3]), ("b - '2024-01-01' = '40 days 00:00:00'", [2])):
         assert await spans.query(f"SELECT id FROM s WHERE {condition}", into=int) == rows, condition
 

@@ -41,13 +41,11 @@ pub fn of(expression: &Expression, scope: &Scope) -> Option<Kind> {
         Expression::Cast(cast) => named(&cast.type_name),
         Expression::FunctionCall(call) if is_one_of(call, &GIVING_TIMESTAMPS) => Some(TIMESTAMP),
         Expression::FunctionCall(call) if is_one_of(call, &GIVING_ARGUMENTS) => {
-            let is = |kind| call.arguments.iter().any(|part| of(part, scope) == Some(kind));
-            let is_mixed = call.arguments.iter().any(|part| text(part).is_some_and(|text| !is_time(text)));
-            match (is(Kind::Difference), is(TIMESTAMP)) {
-                (true, _) => Some(Kind::Difference),
-                (false, true) if !is_mixed => Some(TIMESTAMP),
-                _ => None,
-            }
+            of_one(call.arguments.iter().collect(), scope)
+        }
+        Expression::Case(case) => {
+            let results = case.when_clauses.iter().map(|when| &when.then_result);
+            of_one(results.chain(case.else_value.as_deref()).collect(), scope)
         }
         Expression::Infix(infix) => {
             let (left, right) = (&infix.left, &infix.right);
@@ -66,6 +64,14 @@ pub fn of(expression: &Expression, scope: &Scope) -> Option<Kind> {
         }
         _ => None,
     }
+}
+
+/// What an expression gives that gives one of these; times beside texts that say none may be either.
+fn of_one(parts: Vec<&Expression>, scope: &Scope) -> Option<Kind> {
+    let kinds: Vec<Kind> = parts.iter().filter_map(|part| of(part, scope)).collect();
+    let is_mixed = parts.iter().any(|part| text(part).is_some_and(|text| !is_time(text)));
+    let is = |kind: &Kind| kinds.contains(kind) && (*kind == Kind::Difference || !is_mixed);
+    [Kind::Difference, TIMESTAMP].into_iter().find(is)
 }
 
 pub fn is_timestamp(expression: &Expression, scope: &Scope) -> bool {
