@@ -608,3 +608,13 @@ async def test_extremes_of_what_has_changed_since_it_was_sealed(
             for function, expected in (("MIN", least), ("MAX", greatest)):
                 sql = f"SELECT {function}({column}) AS m FROM {table}{order}"
                 assert await stored.query_value(sql) == expected, sql
+
+
+async def test_aggregates_in_lists_have_a_limit(db: DB) -> None:
+    await db.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER)")
+    await db.execute("INSERT INTO t VALUES (1, 1), (2, 999)")
+    most = ", ".join(map(str, range(1_000)))
+    assert await db.query_value(f"SELECT MAX(a) FROM t HAVING MAX(a) IN ({most})") == 999
+    for sql in ("SELECT MAX(a) FROM t HAVING MAX(a) IN ({})", "SELECT MAX(a) NOT IN ({}) FROM t"):
+        with pytest.raises(aiostoolap.NotSupportedError, match="at most 1000 values: ask it of a derived table"):
+            await db.query(sql.format(most + ", 1000"))

@@ -567,3 +567,27 @@ async def test_json_beside_texts(stored: DB, settle: Settle, more: str, index: s
         sql = f"SELECT id FROM t WHERE ({condition}){more} ORDER BY id"
         assert await stored.query(sql, into=int) == rows, condition
     assert await stored.query("SELECT j IN ('1', '2') FROM t WHERE id < 3 ORDER BY id", into=bool) == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("condition", "rows"),
+    [
+        ("ABS(ABS(n)) = 2", [1, 2]),
+        ("NOT ABS(ABS(n)) = 2", [4]),
+        ("UPPER(TRIM(b)) = 'A'", [1]),
+        ("'A' = UPPER(TRIM(b))", [1]),
+        ("UPPER(TRIM(b)) <> 'A'", [2, 4]),
+        ("UPPER(TRIM(b)) = $1", [1]),
+        ("LENGTH(CONCAT(b, UPPER(b))) > 3", [1, 4]),
+        ("COALESCE(COALESCE(n, 0), 0) < 1", [1, 3]),
+        ("UPPER(TRIM(b)) = 'A' OR ABS(ABS(n)) = 7", [1, 4]),
+        ("LOWER(UPPER('X')) = 'x' AND n IS NULL", [3]),
+    ],
+)
+async def test_functions_of_functions(stored: DB, settle: Settle, condition: str, rows: list[int]) -> None:
+    await stored.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER, b TEXT)")
+    await stored.execute("INSERT INTO t VALUES (1, -2, ' a '), (2, 2, 'b'), (3, NULL, NULL), (4, 7, 'cde')")
+    await settle()
+    parameters = ("A",) if "$1" in condition else ()
+    assert await stored.query(f"SELECT id FROM t WHERE {condition} ORDER BY id", parameters, into=int) == rows
+    assert await stored.execute(f"UPDATE t SET n = 1 WHERE {condition}", parameters) == len(rows)

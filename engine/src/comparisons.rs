@@ -17,6 +17,9 @@ use crate::names::{Parts, Scope};
 const WITHOUT_ENTRY: [&str; 6] =
     ["COALESCE", "CURRENT_TRANSACTION_ID", "GREATEST", "GROUPING", "LEAST", "NULLIF"];
 
+/// So many values of an IN are spelled out: with many more, the engine's stack would not do.
+const MOST_VALUES: usize = 1_000;
+
 /// Says a comparison in other words, if that is necessary.
 pub fn mend(expression: &mut Expression, scope: &Scope) -> Result<(), Failure> {
     let mended = match expression {
@@ -27,7 +30,7 @@ pub fn mend(expression: &mut Expression, scope: &Scope) -> Result<(), Failure> {
             compared_rows(infix)
         }
         Expression::Between(between) if expression_contains_aggregate(&between.expr) => Some(split(between)),
-        Expression::In(within) if expression_contains_aggregate(&within.left) => spelled_out(within),
+        Expression::In(within) if expression_contains_aggregate(&within.left) => spelled_out(within)?,
         Expression::Like(like) if expression_contains_aggregate(&like.left) => {
             let message = "LIKE of an aggregate is refused: ask it of a derived table, .. FROM (SELECT MAX(a) AS a ..) WHERE a LIKE ..";
             return Err(Failure::new("not_supported", message));
@@ -148,12 +151,19 @@ fn split(between: &BetweenExpression) -> Expression {
 }
 
 /// `x IN (a, b)` as `x = a OR x = b`.
-fn spelled_out(within: &InExpression) -> Option<Expression> {
+fn spelled_out(within: &InExpression) -> Result<Option<Expression>, Failure> {
     let token = &within.token;
-    let any = (values(&within.right)?.iter())
+    let values = values(&within.right).map_or(&[][..], |values| values);
+    if values.len() > MOST_VALUES {
+        let message = format!(
+            "IN of an aggregate takes at most {MOST_VALUES} values: ask it of a derived table, .. FROM (SELECT MAX(a) AS a ..) WHERE a IN (..)"
+        );
+        return Err(Failure::new("not_supported", message));
+    }
+    let any = (values.iter())
         .map(|value| infixed(token, (*within.left).clone(), "=", value.clone()))
-        .reduce(|one, other| infixed(token, one, "OR", other))?;
-    Some(if within.not { negated(token, any) } else { any })
+        .reduce(|one, other| infixed(token, one, "OR", other));
+    Ok(any.map(|any| if within.not { negated(token, any) } else { any }))
 }
 
 /// Two expressions with an operator between them.
