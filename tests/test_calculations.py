@@ -51,13 +51,16 @@ def _joined(operators: str, left: st.SearchStrategy[str], right: st.SearchStrate
 def _expressions() -> tuple[st.SearchStrategy[str], st.SearchStrategy[str]]:
     integers = st.sampled_from(["i", "j", "0", "1", "3", "(-2)"])
     numbers = integers | st.sampled_from(["f", "0.5", "2.0"])
+    factors = st.sampled_from(["j", "3", "(-2)", "f", "0.5", "2.0"])  # With larger ones, integers are too large.
     texts = st.sampled_from(["s", "'x'", "'long enough for a place of its own'"])
     ranges = st.builds("({} BETWEEN {} AND {})".format, st.sampled_from("ijf"), numbers, numbers)
     unknown = st.builds("({} IS {}NULL)".format, st.sampled_from("ijfgs"), st.sampled_from(["", "NOT "]))
     truths = st.just("g") | ranges | unknown | _joined("= <> < <= > >=", texts, texts)
     for _ in range(3):
         integers |= _joined("+ - %", integers, integers) | _case(truths, integers)
-        numbers |= _joined("+ - * /", numbers, numbers) | _case(truths, numbers) | integers
+        numbers |= (
+            _joined("+ - /", numbers, numbers) | _joined("*", numbers, factors) | _case(truths, numbers) | integers
+        )
         truths |= (
             _joined("= <> < <= > >=", numbers, numbers)
             | _joined("AND OR", truths, truths)
