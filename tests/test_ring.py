@@ -72,6 +72,24 @@ async def test_a_loop_that_sleeps_is_told_of_calls_that_had_to_wait(monkeypatch:
         assert await asyncio.gather(slow, *quick) == [499_500, *range(500)]
 
 
+def test_a_thread_that_has_heard_of_all_is_not_woken() -> None:
+    # It would go on with the same sleep, and what is placed later would be taken for heard of.
+    memory, woken = memoryview(bytearray(16 << 20)), list[bool]()
+    place = ring.Ring(memory, memory.cast("I"), 0, lambda: woken.append(True))
+    place.words[ring._NAPS] = 1
+    place.rouse()
+    assert woken == []
+    place.place(1, b"request")
+    place.rouse()
+    place.rouse()
+    assert woken == [True]
+    place.words[ring._HEAD], place.words[ring._NAPS] = 1, 3
+    place.rouse()
+    assert woken == [True]
+    place.call_back()
+    assert woken == [True, True]
+
+
 async def test_a_turn_of_the_loop_wakes_the_engine_once(monkeypatch: pytest.MonkeyPatch) -> None:
     queued, ring_alarm = list[int](), Alarm.ring
 

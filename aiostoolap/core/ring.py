@@ -149,9 +149,13 @@ class Ring:
 
     def unheard(self) -> int:
         """For which sleep of the engine's thread, inside of the module, what was just stored came too late; 0: none."""
+        words = self.words
         with self._fence:  # Or the processor might load this first.
-            naps: int = self.words[self._naps]
-        return naps if naps % 2 and naps != self._woken else 0
+            naps: int = words[self._naps]
+        if naps % 2 == 0 or naps == self._woken:
+            return 0
+        # Loaded after that: who has heard of all is not woken, or what comes later would be taken for heard of.
+        return naps if words[self._base + _LEAVE] or not self.is_empty else 0
 
     def rouse(self) -> None:
         """Wakes the engine's thread from that sleep."""

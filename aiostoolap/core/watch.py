@@ -15,7 +15,7 @@ from aiostoolap.core import loops
 from aiostoolap.core.call import Call
 from aiostoolap.core.exchange import Exchange
 
-_BUSY = 0.00004
+_BUSY = 0.0002
 """Seconds: a turn of a loop that takes longer had other things to do, and it costs little to look again."""
 _SHORT = 0.0001
 """Seconds: who sleeps for less until the thread tells him, had better looked for it."""
@@ -59,7 +59,7 @@ class Watch:
             if self._looking:
                 self.loop.soon(functools.partial(self._check, self._looked))
             else:
-                self._turns = self._most_turns() if call.polled else self._fewest_turns()
+                self._turns = self._most_turns() if call.polled else 0
                 self._look_again()
             try:
                 await waiter.wait()
@@ -75,10 +75,7 @@ class Watch:
                 raise
 
     def _most_turns(self) -> int:
-        return self.loop.turns if self._exchange.polls and not self._is_vain else self._fewest_turns()
-
-    def _fewest_turns(self) -> int:
-        return min(self.loop.turns, 1)  # It says whether the loop has other things to do.
+        return self.loop.turns if self._exchange.polls and not self._is_vain else 0
 
     def _check(self, looked: float) -> None:
         """Looks again if an interrupt from the keyboard came in place of the look that was due."""
