@@ -58,6 +58,15 @@ class Wrong:
 
 WRONG = (
     Wrong(
+        "IN (SELECT ..) in a subquery of a common table, which asks for a column two levels further out, is an error",
+        TABLES,
+        "WITH w AS (SELECT 1 AS a) SELECT id FROM t"
+        " WHERE 1 < (SELECT MAX(2) FROM w WHERE 1 IN (SELECT a FROM w AS z WHERE t.id = 1))",
+        [(1,)],
+        seen=r"IN \(SELECT ",
+        code="expression",
+    ),
+    Wrong(
         "a column of the result that has the name of another one of the table takes its place in GROUP BY",
         TABLES,
         "SELECT a AS id, MIN(id) AS a FROM t GROUP BY id, a",
