@@ -252,12 +252,16 @@ async def test_a_rollback_that_is_cancelled_is_done(big: DB) -> None:
 
 async def test_a_commit_that_is_cancelled_when_it_is_done(db: DB) -> None:
     await db.execute("CREATE TABLE t (a INTEGER)")
+    exchange = db._caller._exchange
     cancelled = committed = 0
     while not cancelled:  # A call that is answered at once has no moment for it.
         tx = await db.begin()
         await tx.execute("INSERT INTO t VALUES (1)")
         task = asyncio.create_task(tx.commit())
         await asyncio.sleep(0)
+        exchange.rouse()  # As the loop does at the end of this turn.
+        while exchange.queued:
+            time.sleep(0.001)
         time.sleep(0.02)  # The loop is not to see the answer.
         task.cancel()
         await asyncio.wait([task])

@@ -111,6 +111,30 @@ async def test_a_turn_of_the_loop_wakes_the_engine_once(monkeypatch: pytest.Monk
     assert queued[0] == 20
 
 
+async def test_what_is_asked_for_ahead_does_not_wait_for_the_end_of_the_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    rung, ring_alarm = list[bool](), Alarm.ring
+
+    def noted(alarm: Alarm) -> None:
+        rung.append(True)
+        ring_alarm(alarm)
+
+    monkeypatch.setattr(pace, "processors", lambda: 2)
+    monkeypatch.setattr(Alarm, "ring", noted)
+    async with aiostoolap.connect(latency="power") as db:
+        exchange = db._caller._exchange
+        async with asyncio.timeout(60):
+            rung_at_once = False
+            while not rung_at_once:  # It may have left the module meanwhile.
+                await db.query_value("SELECT 1")
+                while exchange.bell.awake and exchange.ring is not None and not exchange.ring.is_asleep:
+                    await asyncio.sleep(0)
+                rung.clear()
+                call = db._caller.begin(protocol.statistics())
+                rung_at_once = bool(rung)
+                assert call is not None
+                await db._caller.finish(call)
+
+
 @pytest.mark.parametrize("step", ["_place_apart", "unheard"])
 async def test_an_interrupt_while_a_call_is_placed_costs_no_slot(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the keyboard: where the body is copied, and where the engine may have to be woken."""

@@ -67,7 +67,11 @@ class Caller(Lane):
         Raises:
             Error: the engine is closed, or is gone.
         """
-        return self._exchange.place(request, self, loops.turn()) if self._exchange.has_much_room() else None
+        if not self._exchange.has_much_room():
+            return None
+        call = self._exchange.place(request, self, loops.turn())
+        self._exchange.rouse()  # Its task may work for long before the turn ends.
+        return call
 
     def forget(self, call: Call) -> None:
         """Stops a request; what its reply would have left open is closed."""
