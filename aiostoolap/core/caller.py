@@ -67,11 +67,8 @@ class Caller(Lane):
         Raises:
             Error: the engine is closed, or is gone.
         """
-        if not self._exchange.has_much_room():
-            return None
-        call = self._exchange.place(request, self, loops.turn())
-        self._exchange.rouse()  # Its task may work for long before the turn ends.
-        return call
+        # Woken at once: its task may work for long before the turn ends.
+        return self._exchange.place(request, self, None) if self._exchange.has_much_room() else None
 
     def forget(self, call: Call) -> None:
         """Stops a request; what its reply would have left open is closed."""

@@ -64,7 +64,7 @@ class Ear:
     def listening(self) -> Iterator[None]:
         place, withdraw = Exchange.place, Exchange.withdraw
 
-        def placed(exchange: Exchange, request: Request, lane: Lane, turn: Turn) -> Call:
+        def placed(exchange: Exchange, request: Request, lane: Lane, turn: Turn | None) -> Call:
             call = place(exchange, request, lane, turn)
             self._last = exchange, call
             return call
