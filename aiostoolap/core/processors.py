@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 _MEMBERSHIP = Path("/proc/self/cgroup")
@@ -19,16 +19,25 @@ def processors() -> int:
 
 def _quotas() -> Iterator[float]:
     """How many processors' time each control group of this process, or one around it, may take; see cgroups(7)."""
+    for quota, group in _groups():
+        with contextlib.suppress(OSError, ValueError):
+            yield quota(group)
+
+
+def _groups() -> Iterator[tuple[Callable[[Path], float], Path]]:
+    """Where those groups may be, and what reads their quotas."""
     with contextlib.suppress(OSError, ValueError):
         for line in _MEMBERSHIP.read_text(encoding="utf-8").splitlines():
-            _, controllers, path = line.split(":", 2)
-            version_2 = not controllers
-            if version_2 or "cpu" in controllers.split(","):
-                mount = _GROUPS if version_2 else _GROUPS / "cpu"
-                # In a container, the path may be that of the host, and what is mounted its own group.
-                for group in (PurePosixPath(path), *PurePosixPath(path).parents):
-                    with contextlib.suppress(OSError, ValueError):
-                        yield (_quota_2 if version_2 else _quota_1)(mount / group.relative_to("/"))
+            _, controllers, name = line.split(":", 2)
+            if not controllers:
+                quota, mount = _quota_2, _GROUPS
+            elif "cpu" in controllers.split(","):
+                quota, mount = _quota_1, _GROUPS / "cpu"
+            else:
+                continue
+            # In a container, the path may be that of the host, and what is mounted its own group.
+            path = PurePosixPath(name).relative_to("/")
+            yield from ((quota, mount / group) for group in (path, *path.parents))
 
 
 def _quota_1(group: Path) -> float:
