@@ -592,17 +592,21 @@ JOINED_JOINS = [
 ]
 
 
+async def make(db: DB, judge: sqlite3.Connection, table: str, columns: str, rows: list[tuple[Any, Any]]) -> None:
+    """Makes a table of two columns in both."""
+    create, fill = f"CREATE TABLE {table} ({columns})", f"INSERT INTO {table} VALUES (?, ?)"
+    await db.execute(create)
+    await db.execute_many(fill, rows)
+    judge.execute(create)
+    judge.executemany(fill, rows)
+
+
 @pytest.mark.parametrize("sql", JOINED_JOINS)
 async def test_joins_are_joined_as_a_whole(db: DB, sql: str) -> None:
     judge = sqlite3.connect(":memory:")
     for name in "tuv":
-        create = f"CREATE TABLE {name} (id INTEGER PRIMARY KEY, a INTEGER)"
-        fill = f"INSERT INTO {name} VALUES (?, ?)"
         rows = [(n, n * ord(name) % 5 or None) for n in range(1, 8)]
-        await db.execute(create)
-        await db.execute_many(fill, rows)
-        judge.execute(create)
-        judge.executemany(fill, rows)
+        await make(db, judge, name, "id INTEGER PRIMARY KEY, a INTEGER", rows)
     right = sorted(judge.execute(sql).fetchall(), key=repr)
     judge.close()
     assert right
@@ -659,12 +663,7 @@ async def test_rows_are_joined_by_equal_keys(db: DB, join: str, kinds: str, orde
         keys: list[Any] = [None if n is None else {"INTEGER": n, "FLOAT": n / 2, "TEXT": f"k{n}"}[kind] for n in chosen]
         if ordered:
             keys.sort(key=lambda key: (key is None, key))
-        create = f"CREATE TABLE {table} (id INTEGER PRIMARY KEY, k {kind})"
-        await db.execute(create)
-        judge.execute(create)
-        fill = f"INSERT INTO {table} VALUES (?, ?)"
-        await db.execute_many(fill, list(enumerate(keys)))
-        judge.executemany(fill, list(enumerate(keys)))
+        await make(db, judge, table, f"id INTEGER PRIMARY KEY, k {kind}", list(enumerate(keys)))
     for condition in ("t.k = u.k", "t.k = u.k AND t.id <> u.id", "t.id = u.id", "t.id = u.id AND t.k = u.k"):
         sql = f"SELECT t.id, t.k, u.id, u.k FROM t {join} u ON {condition}"
         expected = sorted(judge.execute(sql).fetchall(), key=repr)

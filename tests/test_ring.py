@@ -7,12 +7,14 @@ import platform
 import sys
 import threading
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 import aiostoolap
-from aiostoolap import errors
+from aiostoolap import DB, errors
 from aiostoolap.core import loops, pace, protocol, ring, watch
 from aiostoolap.core.alarm import Alarm
 from aiostoolap.core.exchange import Exchange
@@ -90,49 +92,49 @@ def test_a_thread_that_has_heard_of_all_is_not_woken() -> None:
     assert woken == [True, True]
 
 
-async def test_a_turn_of_the_loop_wakes_the_engine_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    queued, ring_alarm = list[int](), Alarm.ring
+@asynccontextmanager
+async def drowsy(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[DB, list[int]]]:
+    """A database whose engine soon sleeps inside of the module, and how many calls were queued when it was woken."""
+    opened, queued, ring_alarm = list[DB](), list[int](), Alarm.ring
 
     def noted(alarm: Alarm) -> None:
-        queued.append(exchange.queued)
+        queued.extend(db._caller._exchange.queued for db in opened)
         ring_alarm(alarm)
 
     monkeypatch.setattr(pace, "processors", lambda: 2)
     monkeypatch.setattr(Alarm, "ring", noted)
-    async with aiostoolap.connect(latency="power") as db:
-        exchange = db._caller._exchange
-        async with asyncio.timeout(60):
-            while not queued:
-                await db.query_value("SELECT 1")
-                while exchange.bell.awake and exchange.ring is not None and not exchange.ring.is_asleep:
-                    await asyncio.sleep(0)
-                queued.clear()
-                assert await asyncio.gather(*(db.query_value("SELECT $1", (n,)) for n in range(20))) == [*range(20)]
+    async with aiostoolap.connect(latency="power") as db, asyncio.timeout(60):
+        opened.append(db)
+        yield db, queued
+
+
+async def fall_asleep(db: DB) -> None:
+    """Waits until its engine sleeps inside of the module; soon after, it leaves that."""
+    exchange = db._caller._exchange
+    await db.query_value("SELECT 1")
+    while exchange.bell.awake and exchange.ring is not None and not exchange.ring.is_asleep:
+        await asyncio.sleep(0)
+
+
+async def test_a_turn_of_the_loop_wakes_the_engine_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with drowsy(monkeypatch) as (db, queued):
+        while not queued:
+            await fall_asleep(db)
+            queued.clear()
+            assert await asyncio.gather(*(db.query_value("SELECT $1", (n,)) for n in range(20))) == [*range(20)]
     assert queued[0] == 20
 
 
 async def test_what_is_asked_for_ahead_does_not_wait_for_the_end_of_the_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    rung, ring_alarm = list[bool](), Alarm.ring
-
-    def noted(alarm: Alarm) -> None:
-        rung.append(True)
-        ring_alarm(alarm)
-
-    monkeypatch.setattr(pace, "processors", lambda: 2)
-    monkeypatch.setattr(Alarm, "ring", noted)
-    async with aiostoolap.connect(latency="power") as db:
-        exchange = db._caller._exchange
-        async with asyncio.timeout(60):
-            rung_at_once = False
-            while not rung_at_once:  # It may have left the module meanwhile.
-                await db.query_value("SELECT 1")
-                while exchange.bell.awake and exchange.ring is not None and not exchange.ring.is_asleep:
-                    await asyncio.sleep(0)
-                rung.clear()
-                call = db._caller.begin(protocol.statistics())
-                rung_at_once = bool(rung)
-                assert call is not None
-                await db._caller.finish(call)
+    async with drowsy(monkeypatch) as (db, queued):
+        is_woken_at_once = False
+        while not is_woken_at_once:
+            await fall_asleep(db)
+            queued.clear()
+            call = db._caller.begin(protocol.statistics())
+            is_woken_at_once = bool(queued)
+            assert call is not None
+            await db._caller.finish(call)
 
 
 @pytest.mark.parametrize("step", ["_place_apart", "unheard"])

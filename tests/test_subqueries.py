@@ -358,11 +358,9 @@ async def test_subqueries_in_the_result_know_the_outer_row(db: DB, column: str, 
         "DELETE FROM t WHERE a = (SELECT id, c FROM u WHERE id = 1)",
     ],
 )
-async def test_one_value_is_not_of_several_columns(db: DB, sql: str) -> None:
-    for setup in SETUP:
-        await db.execute(setup)
+async def test_one_value_is_not_of_several_columns(filled: DB, sql: str) -> None:
     with pytest.raises(ProgrammingError, match=r"gives [23] columns where one value is needed") as failure:
-        await db.query(sql)
+        await filled.query(sql)
     assert failure.value.code == "column_count"
-    assert await db.query_value("SELECT COUNT(*) FROM t WHERE (a, b) IN (SELECT a, b FROM t)") == 3
-    assert await db.query_value("SELECT EXISTS (SELECT * FROM t)") is True
+    assert await filled.query_value("SELECT COUNT(*) FROM t WHERE (a, b) IN (SELECT a, b FROM t)") == 3
+    assert await filled.query_value("SELECT EXISTS (SELECT * FROM t)") is True
