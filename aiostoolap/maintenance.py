@@ -169,7 +169,7 @@ class Maintenance:
                 pause = self._shut_until - time.monotonic()
                 if pause <= 0:
                     break
-                waiter = loops.waiter()
+                waiter = loops.running().waiter()
                 self._waiting.append(waiter)
             with anyio.move_on_after(pause):
                 await waiter.wait()

@@ -18,6 +18,7 @@ from aiostoolap.row import Reader, Shape
 __all__ = ["Query", "Result", "Rows"]
 
 RowT = TypeVar("RowT")
+T = TypeVar("T")
 
 _AHEAD = 2
 """So many pieces of rows are fetched ahead: while one is on its way, the engine makes the other."""
@@ -108,9 +109,10 @@ class Query(Generic[RowT]):
         except BaseException:
             rows.release()  # Not when the exception goes away, which has a reference to all this.
             raise
-        if rows.has_more:
-            first += await rows.fetchall()
-        return Result(rows.columns, first, rows.rows_affected)
+        result = Result(rows.columns, first, rows.rows_affected)
+        while rows.has_more:
+            result += await rows.more(ALL_ROWS)
+        return result
 
     def __aiter__(self) -> AsyncIterator[RowT]:
         self._ran = True
@@ -183,7 +185,7 @@ class Rows(Generic[RowT]):
             InterfaceError: another task is fetching from it.
             TimeoutError: it took longer than the query's `timeout`.
         """
-        if self._reader is None:
+        if self._reader is None or self._closed or self._fetching:
             await self._exchange(self._open())
 
     async def start(self, *, ahead: bool = False) -> list[RowT]:
@@ -210,7 +212,16 @@ class Rows(Generic[RowT]):
     async def _open(self) -> None:
         self._buffer.extend(await self.start())
 
-    async def _fetch(self, rows: int) -> None:
+    async def more(self, rows: int) -> list[RowT]:
+        """Fetches the next rows, as many as come at once but no more than so many; they do not come again.
+
+        Raises:
+            Error: as `fetchone` does.
+            TimeoutError: it took longer than the query's `timeout`; the cursor is closed then.
+        """
+        return await self._exchange(self._fetch(rows))
+
+    async def _fetch(self, rows: int) -> list[RowT]:
         source, ahead = self._source, self._ahead
         assert self._reader is not None
         body = await (source.arrive(ahead.popleft()) if ahead else source.fetch(self._cursor, rows))
@@ -221,7 +232,7 @@ class Rows(Generic[RowT]):
             self._fetch_ahead(_AHEAD)
         more = self._reader.read(encoded, self._count)
         self._count += len(more)
-        self._buffer.extend(more)
+        return more
 
     def _fetch_ahead(self, count: int) -> None:
         """Has the engine fetch the next rows, while those that have come are decoded and looked at."""
@@ -231,7 +242,7 @@ class Rows(Generic[RowT]):
                 break
             self._ahead.append(call)
 
-    async def _exchange(self, step: Coroutine[Any, Any, None]) -> None:
+    async def _exchange(self, step: Coroutine[Any, Any, T]) -> T:
         """Runs a step alone; one that fails closes the cursor, for what it would have brought is lost."""
         try:
             if self._closed:
@@ -243,7 +254,7 @@ class Rows(Generic[RowT]):
             raise
         self._fetching = True
         try:
-            await step
+            return await step
         except BaseException:
             self._closed = True
             self.release()
@@ -283,10 +294,11 @@ class Rows(Generic[RowT]):
             Error: as `fetchone` does.
             TimeoutError: an exchange took longer than the query's `timeout`; the cursor is closed then.
         """
-        while await self._fill(ALL_ROWS):
-            pass
+        await self.open()
         rows = list(self._buffer)
         self._buffer.clear()
+        while self._cursor:
+            rows += await self.more(ALL_ROWS)
         return rows
 
     async def close(self) -> None:
@@ -333,10 +345,9 @@ class Rows(Generic[RowT]):
     async def _fill(self, rows: int) -> bool:
         """Fetches further rows; false if there are none."""
         before = len(self._buffer)
-        if self._reader is None or self._closed or self._fetching:
-            await self._exchange(self._open())
+        await self.open()
         while self._cursor and len(self._buffer) == before:
-            await self._exchange(self._fetch(rows))
+            self._buffer.extend(await self.more(rows))
         return len(self._buffer) > before
 
     def __reduce__(self) -> NoReturn:

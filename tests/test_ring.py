@@ -15,7 +15,7 @@ import pytest
 
 import aiostoolap
 from aiostoolap import DB, errors
-from aiostoolap.core import loops, pace, protocol, ring, watch
+from aiostoolap.core import pace, protocol, ring, watch
 from aiostoolap.core.alarm import Alarm
 from aiostoolap.core.exchange import Exchange
 from aiostoolap.core.lanes import Lane
@@ -167,7 +167,7 @@ def test_a_reply_that_cannot_be_read_leaves_nobody_waiting() -> None:
     memory = memoryview(bytearray(16 << 20))
     place, exchange, woken = ring.Ring(memory, memory.cast("I"), 0, lambda: None), Exchange(), list[int]()
     exchange.open(place)
-    calls = [exchange.place(protocol.statistics(), Lane(), loops.turn()) for _ in range(3)]
+    calls = [exchange.place(protocol.statistics(), Lane(), None) for _ in range(3)]
     for number, call in enumerate(calls):
         call.wake = lambda number=number: woken.append(number)
         assert call.slot is not None

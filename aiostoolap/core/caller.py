@@ -49,17 +49,17 @@ class Caller(Lane):
         exchange = self._exchange
         if exchange.closing is not None:
             exchange.check()  # A child of a fork must hear of that, not that it has no event loop.
-        turn = loops.turn()
-        checkpoint = None if request.keep else turn.checkpoint()
+        loop = loops.running()
+        checkpoint = None if request.keep else loop.checkpoint()
         if checkpoint is None:
-            return self._executor._finish(exchange.place(request, self, turn), turn, timeout)
-        return self._submit_later(request, turn, timeout, checkpoint)
+            return self._executor._finish(exchange.place(request, self, loop), loop, timeout)
+        return self._submit_later(request, loop, timeout, checkpoint)
 
     async def _submit_later(
-        self, request: protocol.Request, turn: loops.Turn, timeout: float | None, checkpoint: Awaitable[None]
+        self, request: protocol.Request, loop: loops.Loop, timeout: float | None, checkpoint: Awaitable[None]
     ) -> bytes:
         await checkpoint
-        return await self._executor._finish(self._exchange.place(request, self, turn), turn, timeout)
+        return await self._executor._finish(self._exchange.place(request, self, loop), loop, timeout)
 
     def begin(self, request: protocol.Request) -> Call | None:
         """Places a request that is not urgent, for `finish` or `forget`; None if there is not much room.
@@ -80,7 +80,7 @@ class Caller(Lane):
 
     def finish(self, call: Call, timeout: float | None = None) -> Coroutine[Any, Any, bytes]:
         """Waits for the reply to a request that was placed; see `submit`."""
-        return self._executor._finish(call, loops.turn(), timeout)
+        return self._executor._finish(call, loops.running(), timeout)
 
     def post(self, request: protocol.Request) -> None:
         """Has a request run whose reply nobody wants; one that comes too late is dropped."""

@@ -47,14 +47,14 @@ class Exchange(Placement):
 
     # What tasks do.
 
-    def place(self, request: protocol.Request, lane: Lane, turn: loops.Turn | None) -> Call:
+    def place(self, request: protocol.Request, lane: Lane, loop: loops.Loop | None) -> Call:
         """Places a request; one for which there is no room waits for its turn.
 
         Args:
             request: what to run.
             lane: where it comes from.
-            turn: that of its event loop. If the thread sleeps inside of the module, it is woken at the turn's end: to
-                wake it for each of many requests takes a loop longer than all else. None to wake it at once.
+            loop: its event loop. If the thread sleeps inside of the module, it is woken at the end of the loop's turn:
+                to wake it for each of many requests takes a loop longer than all else. None to wake it at once.
 
         Raises:
             Error: no requests are taken any more; or the instance is gone, and no other one can be had.
@@ -80,10 +80,10 @@ class Exchange(Placement):
                     self._place(place, call)
                     if place.unheard():
                         self.is_quick = False
-                        if turn is None:
+                        if loop is None:
                             place.rouse()
                         else:
-                            turn.soon(self.rouse)
+                            loop.at_end_of_turn(self.rouse)
                 except BaseException:  # An interrupt from the keyboard: no task takes the answer.
                     self._forsake(place, call)
                     raise

@@ -94,7 +94,7 @@ class Executor:
         Raises:
             InterfaceError: the engine's module cannot be used.
         """
-        waiter = loops.waiter()
+        waiter = loops.running().waiter()
         with self._exchange.lock:
             started = bool(self.version) or self._exchange.ended
             if not started:
@@ -103,14 +103,14 @@ class Executor:
             await waiter.wait()
         self._exchange.check()
 
-    async def _finish(self, call: Call, turn: loops.Turn, timeout: float | None) -> bytes:
+    async def _finish(self, call: Call, loop: loops.Loop, timeout: float | None) -> bytes:
         exchange = self._exchange
         in_time = True
         try:
-            if not (call.polled and exchange.is_quick and turn.may_be_skipped() and call.is_done_soon()):
+            if not (call.polled and exchange.is_quick and loop.may_skip_turn() and call.is_done_soon()):
                 done = False
                 if call.polled or call.is_done():
-                    await turn  # For the others on this loop, too.
+                    await loop.turn  # For the others on this loop, too.
                     done = call.is_done()
                     exchange.is_quick = done and exchange.has_one_call
                 if not done:
@@ -174,7 +174,7 @@ class Executor:
         Raises:
             Error: a database could not be closed cleanly.
         """
-        waiter = loops.waiter()
+        waiter = loops.running().waiter()
         with self._exchange.lock:
             if self._exchange.ended:
                 return

@@ -62,8 +62,8 @@ class _AsyncioWaiter:
 class _TrioWaiter:
     __slots__ = ("__weakref__", "_task", "_token", "_woken")
 
-    def __init__(self) -> None:
-        self._token = _trio().current_trio_token()
+    def __init__(self, token: Any) -> None:
+        self._token = token
         self._task: Any = None
         self._woken = False
 
@@ -112,15 +112,6 @@ def _running_asyncio_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def waiter() -> Waiter:
-    """A waiter for the running task.
-
-    Raises:
-        RuntimeError: no event loop runs here.
-    """
-    return _TrioWaiter() if _in_trio_task() else _AsyncioWaiter(asyncio.get_running_loop())
-
-
 def wake_all(waiters: list[Waiter]) -> None:
     """Wakes tasks, from any thread, and forgets them."""
     for waiter in waiters:
@@ -143,23 +134,38 @@ _SKIPPED = 0.0001
 """Seconds after a turn of a loop has begun, in which all that runs in it may go on without another one."""
 
 
-class Turn(Protocol):
-    """One turn of an event loop: `await` it."""
+class Loop(Protocol):
+    """An event loop. All of this is called on it, but `post` and `is_closed`."""
 
-    def __await__(self) -> Generator[Any, Any, None]: ...
-
-    def may_be_skipped(self) -> bool:
-        """Whether the loop can do without it for a moment, since it has just had one. To be called on the loop."""
-
-    def soon(self, callback: Callable[[], None]) -> None:
-        """Has a function run at the end of this turn: once, however often it is asked for. To be called on the loop."""
+    turns: int
+    """So many of them take about as long as to be woken by another thread; 0 if already one does."""
+    turn: Awaitable[None]
+    """Its next turn: others run before whoever awaits it, who may do so again and again."""
 
     def checkpoint(self) -> Awaitable[None] | None:
-        """What to await so that a task that is cancelled already does not begin; None if it surely is not.
+        """What to await so that a task that is cancelled already does not begin; None if it surely is not."""
+
+    def may_skip_turn(self) -> bool:
+        """Whether it can do without a turn for a moment, since it has just had one."""
+
+    def waiter(self) -> Waiter:
+        """A waiter for the running task."""
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        """Has a function run at the next turn."""
+
+    def at_end_of_turn(self, callback: Callable[[], None]) -> None:
+        """Has a function run at the end of this turn: once, however often it is asked for."""
+
+    def post(self, callback: Callable[[], None]) -> None:
+        """Has a function run on the loop, from any thread, without waiting for it.
 
         Raises:
-            RuntimeError: no event loop runs here.
+            RuntimeError: the loop is closed.
         """
+
+    def is_closed(self) -> bool:
+        """Whether it was closed with tasks that have not ended."""
 
 
 def _in_cancelled_scope(task: asyncio.Task[Any]) -> bool:
@@ -173,119 +179,95 @@ def _in_cancelled_scope(task: asyncio.Task[Any]) -> bool:
 
 
 class _AsyncioTurn:
-    def __init__(self) -> None:
-        self._until = 0.0
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._due: set[tuple[asyncio.AbstractEventLoop, Callable[[], None]]] = set()
-
-    def may_be_skipped(self) -> bool:
-        if time.monotonic() < self._until:
-            return True
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._loop = loop
-            loop.call_soon(self._begin)
-        return False
-
-    def _begin(self) -> None:
-        self._until = time.monotonic() + _SKIPPED
-        self._loop = None
-
-    def soon(self, callback: Callable[[], None]) -> None:
-        due = asyncio.get_running_loop(), callback
-        if due not in self._due:
-            due[0].call_soon(self._run, due)  # First: an interrupt from the keyboard may come in between.
-            self._due.add(due)
-
-    def _run(self, due: tuple[asyncio.AbstractEventLoop, Callable[[], None]]) -> None:
-        self._due.discard(due)
-        due[1]()
-
     def __await__(self) -> Generator[None, None, None]:
         yield  # As asyncio.sleep(0), which takes twice as long for it.
 
+
+class _AsyncioLoop:
+    turns = 32
+    turn: Awaitable[None] = _AsyncioTurn()
+
+    def __init__(self, native: asyncio.AbstractEventLoop) -> None:
+        self.native = native
+        self._skips_until = 0.0
+        self._has_begun = True
+        self._due: set[Callable[[], None]] = set()
+
     def checkpoint(self) -> Awaitable[None] | None:
-        task = asyncio.current_task()
-        if task is not None and (task.cancelling() or _in_cancelled_scope(task)):
-            return self._if_cancelled()
-        return None
+        task = asyncio.current_task(self.native)
+        if task is None or not (task.cancelling() or _in_cancelled_scope(task)):
+            return None
+        return self._if_cancelled()
 
     async def _if_cancelled(self) -> None:
         await anyio.lowlevel.checkpoint_if_cancelled()
-        await self
+        await self.turn
+
+    def may_skip_turn(self) -> bool:
+        if time.monotonic() < self._skips_until:
+            return True
+        if self._has_begun:
+            self.native.call_soon(self._begin)
+            self._has_begun = False
+        return False
+
+    def _begin(self) -> None:
+        self._skips_until = time.monotonic() + _SKIPPED
+        self._has_begun = True
+
+    def waiter(self) -> Waiter:
+        return _AsyncioWaiter(self.native)
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        self.native.call_soon(callback)
+
+    def at_end_of_turn(self, callback: Callable[[], None]) -> None:
+        if callback not in self._due:
+            self.native.call_soon(self._run, callback)  # First: an interrupt from the keyboard may come in between.
+            self._due.add(callback)
+
+    def _run(self, callback: Callable[[], None]) -> None:
+        self._due.discard(callback)
+        callback()
+
+    def post(self, callback: Callable[[], None]) -> None:
+        self.native.call_soon_threadsafe(callback)
+
+    def is_closed(self) -> bool:
+        return self.native.is_closed()
 
 
 class _TrioTurn:
-    def may_be_skipped(self) -> bool:
-        return False  # Each call is a checkpoint.
-
-    def soon(self, callback: Callable[[], None]) -> None:
-        callback()  # A turn takes about as long as what it would save.
-
     def __await__(self) -> Generator[Any, Any, None]:
         turn: Generator[Any, Any, None] = _trio().checkpoint().__await__()
         return turn
+
+
+class _TrioLoop:
+    turns = 0
+    turn: Awaitable[None] = _TrioTurn()
+
+    def __init__(self, token: Any) -> None:
+        self.native = token
 
     def checkpoint(self) -> Awaitable[None] | None:
         cancelled: Awaitable[None] = _trio().checkpoint_if_cancelled()
         return cancelled
 
+    def may_skip_turn(self) -> bool:
+        return False  # Each call is a checkpoint.
 
-_TRIO_TURN = _TrioTurn()
-
-
-def turn() -> Turn:
-    """A turn of the event loop that runs here."""
-    return _TRIO_TURN if _in_trio_task() else _running.turn
-
-
-class Loop(Protocol):
-    """An event loop."""
-
-    turns: int
-    """So many of them take about as long as to be woken by another thread; 0 if already one does."""
-
-    def soon(self, callback: Callable[[], None]) -> None:
-        """Has a function run at the next turn. To be called on the loop."""
-
-    def post(self, callback: Callable[[], None]) -> None:
-        """Has a function run on the loop, from any thread, without waiting for it.
-
-        Raises:
-            RuntimeError: the loop is closed.
-        """
-
-    def is_closed(self) -> bool:
-        """Whether it was closed with tasks that have not ended."""
-
-
-class _AsyncioLoop:
-    turns = 32
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-
-    def soon(self, callback: Callable[[], None]) -> None:
-        self._loop.call_soon(callback)
-
-    def post(self, callback: Callable[[], None]) -> None:
-        self._loop.call_soon_threadsafe(callback)
-
-    def is_closed(self) -> bool:
-        return self._loop.is_closed()
-
-
-class _TrioLoop:
-    turns = 0
-
-    def __init__(self, token: Any) -> None:
-        self._token = token
+    def waiter(self) -> Waiter:
+        return _TrioWaiter(self.native)
 
     def soon(self, callback: Callable[[], None]) -> None:
         self.post(callback)
 
+    def at_end_of_turn(self, callback: Callable[[], None]) -> None:
+        callback()  # A turn takes about as long as what it would save.
+
     def post(self, callback: Callable[[], None]) -> None:
-        self._token.run_sync_soon(callback)
+        self.native.run_sync_soon(callback)
 
     def is_closed(self) -> bool:
         return False  # trio does not end before its tasks.
@@ -294,11 +276,7 @@ class _TrioLoop:
 class _Running(threading.local):
     """The event loop of this thread, which runs one at a time."""
 
-    loop: Loop | None = None
-    native: object = None
-
-    def __init__(self) -> None:
-        self.turn = _AsyncioTurn()
+    loop: _AsyncioLoop | _TrioLoop | None = None
 
 
 _running = _Running()
@@ -312,7 +290,7 @@ def running() -> Loop:
     """
     native = _trio().current_trio_token() if _in_trio_task() else asyncio.get_running_loop()
     loop = _running.loop
-    if loop is None or native is not _running.native:
-        loop = _AsyncioLoop(native) if isinstance(native, asyncio.AbstractEventLoop) else _TrioLoop(native)
-        _running.loop, _running.native = loop, native
+    if loop is None or loop.native is not native:
+        is_asyncio = isinstance(native, asyncio.AbstractEventLoop)
+        loop = _running.loop = _AsyncioLoop(native) if is_asyncio else _TrioLoop(native)
     return loop

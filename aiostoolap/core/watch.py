@@ -53,7 +53,7 @@ class Watch:
     async def sleep(self, call: Call) -> None:
         """Sleeps until a call is done."""
         while not call.is_done():
-            waiter = loops.waiter()
+            waiter = self.loop.waiter()
             self._sleepers[call.order] = call, waiter
             heapq.heappush(self._orders, call.order)
             if self._looking:

@@ -19,7 +19,7 @@ from aiostoolap import DB, Isolation, TransactionAbortedError, Tx
 from aiostoolap.core.call import Call
 from aiostoolap.core.exchange import Exchange
 from aiostoolap.core.lanes import Lane
-from aiostoolap.core.loops import Turn
+from aiostoolap.core.loops import Loop
 from aiostoolap.core.protocol import Request
 from tests.containment.model import GROUPS, SCHEMA, Model, Rows, Write, first_rows, place, random_write, vector
 
@@ -64,8 +64,8 @@ class Ear:
     def listening(self) -> Iterator[None]:
         place, withdraw = Exchange.place, Exchange.withdraw
 
-        def placed(exchange: Exchange, request: Request, lane: Lane, turn: Turn | None) -> Call:
-            call = place(exchange, request, lane, turn)
+        def placed(exchange: Exchange, request: Request, lane: Lane, loop: Loop | None) -> Call:
+            call = place(exchange, request, lane, loop)
             self._last = exchange, call
             return call
 
