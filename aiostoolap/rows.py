@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Generator, Sequence
@@ -20,6 +21,8 @@ __all__ = ["Query", "Result", "Rows"]
 RowT = TypeVar("RowT")
 T = TypeVar("T")
 
+_MANY_ROWS = 1 << 12
+"""Bytes."""
 _AHEAD = 2
 """So many pieces of rows are fetched ahead: while one is on its way, the engine makes the other."""
 
@@ -200,7 +203,7 @@ class Rows(Generic[RowT]):
         if ahead:
             self._fetch_ahead(1)
         self._reader = reader = self._shape.reader(source.decoders, names)
-        rows = reader.read(encoded, 0)
+        rows = _read(reader, encoded, 0)
         self._count = len(rows)
         return rows
 
@@ -230,7 +233,7 @@ class Rows(Generic[RowT]):
             self._leave()
         elif rows == ALL_ROWS:
             self._fetch_ahead(_AHEAD)
-        more = self._reader.read(encoded, self._count)
+        more = _read(self._reader, encoded, self._count)
         self._count += len(more)
         return more
 
@@ -356,3 +359,14 @@ class Rows(Generic[RowT]):
     def __del__(self) -> None:
         if getattr(self, "_cursor", 0):
             self.release()
+
+
+def _read(reader: Reader[RowT], rows: bytes, first: int) -> list[RowT]:
+    if len(rows) < _MANY_ROWS or not gc.isenabled():
+        return reader.read(rows, first)
+    # Thousands of new objects would set off collections in between, which take as long as the decoding.
+    try:
+        gc.disable()
+        return reader.read(rows, first)
+    finally:
+        gc.enable()

@@ -144,7 +144,7 @@ class Verbs:
         return self._run(target, request, timeout)
 
     def _first(self, reply: bytes, shape: Shape[Any]) -> Any:
-        names, _, _, encoded = protocol.head(reply)
+        names, encoded = protocol.first(reply)
         rows = shape.reader(self._settings.decoders, names).read(encoded, 0)
         return rows[0] if rows else None
 

@@ -7,8 +7,8 @@ import platform
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import pytest
@@ -137,29 +137,45 @@ async def test_what_is_asked_for_ahead_does_not_wait_for_the_end_of_the_turn(mon
             await db._caller.finish(call)
 
 
-@pytest.mark.parametrize("step", ["_place_apart", "unheard"])
+@pytest.mark.parametrize("step", ["_place_apart", "is_asleep"])
 async def test_an_interrupt_while_a_call_is_placed_costs_no_slot(step: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the keyboard: where the body is copied, and where the engine may have to be woken."""
-    original, interrupts = getattr(ring.Ring, step), iter([True])
-
-    def interrupted(self: ring.Ring, *arguments: Any) -> Any:
-        if threading.current_thread() is threading.main_thread() and next(interrupts, False):
-            raise KeyboardInterrupt
-        return original(self, *arguments)
-
     async with aiostoolap.connect() as db:
         place = db._caller._exchange.ring
         assert place is not None
         large = len(place._free_large)
-        with monkeypatch.context() as patch:
-            patch.setattr(ring.Ring, step, interrupted)
-            with pytest.raises(KeyboardInterrupt):
-                await db.query_value("SELECT $1", ("x" * 5_000,))
+        with raising_once(monkeypatch, step, KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+            await db.query_value("SELECT $1", ("x" * 5_000,))
         assert await db.query_value("SELECT $1", ("y" * 5_000,)) == "y" * 5_000
         async with asyncio.timeout(10):
             while len(place.free) < ring.SLOTS - 1:
                 await asyncio.sleep(0.001)
         assert len(place._free_large) == large
+
+
+async def test_a_call_whose_instance_is_lost_while_it_is_placed_waits_for_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with aiostoolap.connect() as db:
+        with raising_once(monkeypatch, "is_asleep", ValueError):  # As memory does that was released.
+            assert await db.query_value("SELECT 1") == 1
+
+
+@contextmanager
+def raising_once(monkeypatch: pytest.MonkeyPatch, step: str, error: type[BaseException]) -> Iterator[None]:
+    """Has the ring fail at a step, on this thread."""
+    found, raised = ring.Ring.__dict__[step], list[str]()
+
+    def step_of(place: ring.Ring) -> Any:
+        if threading.current_thread() is threading.main_thread() and not raised:
+            raised.append(step)
+            raise error
+        return found.__get__(place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ring.Ring, step, property(step_of))
+        yield
+    assert raised
 
 
 def test_a_reply_that_cannot_be_read_leaves_nobody_waiting() -> None:

@@ -74,19 +74,25 @@ class Exchange(Placement):
                 waiting.add(lane, call)
                 if waiting.count % SOME == 0:
                     self.fill()
-            else:
-                waiting.round = nth
-                try:
-                    self._place(place, call)
-                    if place.unheard():
-                        self.is_quick = False
-                        if loop is None:
-                            place.rouse()
-                        else:
-                            loop.at_end_of_turn(self.rouse)
-                except BaseException:  # An interrupt from the keyboard: no task takes the answer.
-                    self._forsake(place, call)
-                    raise
+                return call
+            waiting.round = nth
+            try:
+                self._place(place, call)
+            except BaseException:  # An interrupt from the keyboard: no task takes the answer.
+                self._forsake(place, call)
+                raise
+        try:
+            if place.is_asleep:  # Loaded after the lock was released, as the fence that this takes.
+                self.is_quick = False
+                if loop is None:
+                    self.rouse()
+                else:
+                    loop.at_end_of_turn(self.rouse)
+        except ValueError:
+            pass  # The memory was released: the call waits for the next instance.
+        except BaseException:
+            self.orphan(call)
+            raise
         return call
 
     def _wish(self, request: protocol.Request) -> None:
@@ -160,11 +166,6 @@ class Exchange(Placement):
             return self.bell.awake and place is not None and not place.is_serving
         return False
 
-    @property
-    def has_one_call(self) -> bool:
-        """Whether all calls but one have been answered."""
-        return len(self._calls) == 1 and not self._waiting.count
-
     def has_much_room(self) -> bool:
         """Whether what is not urgent may be placed."""
         place = self.ring
@@ -197,7 +198,7 @@ class Exchange(Placement):
             elif not stop or self.ended:
                 return
             refused = self._refuse_waiting(self.closing) if stop else []
-            for call in self._calls.values() if stop else ():
+            for call in self.placed.values() if stop else ():
                 self._stop(call)
             self._call_back()
         _wake(refused)
@@ -224,7 +225,7 @@ class Exchange(Placement):
     def attended(self, slot: int) -> Call:
         """The call that the engine has left `serve` for; from now on it cannot be withdrawn."""
         with self.lock:
-            call, place = self._calls[slot], self.ring
+            call, place = self.placed[slot], self.ring
             assert place is not None
             place.begin(slot, call.number)
             if place.is_stopped(slot, call.number):
@@ -235,7 +236,7 @@ class Exchange(Placement):
         """Wakes whoever expects that the calls in these slots are done."""
         for slot in slots:
             with self.lock:
-                call = self._calls.get(slot)
+                call = self.placed.get(slot)
                 if call is not None and not self.ordered:
                     self._release(call)  # Its task cannot see by itself that it is done.
             if call is None or not call.is_done():

@@ -112,7 +112,7 @@ class Executor:
                 if call.polled or call.is_done():
                     await loop.turn  # For the others on this loop, too.
                     done = call.is_done()
-                    exchange.is_quick = done and exchange.has_one_call
+                    exchange.is_quick = done and len(exchange.placed) == 1
                 if not done:
                     in_time = await self._sleep(call, timeout)
         except GeneratorExit:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json as _json
 import struct
 from collections.abc import Callable
@@ -15,8 +14,6 @@ from aiostoolap.errors import DataError
 Extension: TypeAlias = msgspec.msgpack.Ext
 
 _NANOSECONDS, _JSON, _VECTOR, _LIST = 1, 2, 3, 4
-_MANY_ROWS = 1 << 12
-"""Bytes."""
 
 
 def json(value: Any) -> Extension:
@@ -73,19 +70,7 @@ class RowDecoders:
         Raises:
             TypeError: msgspec does not know the type.
         """
-        decode = msgspec.msgpack.Decoder(list[row], ext_hook=self._hook, dec_hook=dec_hook).decode
-
-        def decode_rows(rows: bytes) -> list[Any]:
-            if len(rows) < _MANY_ROWS or not gc.isenabled():
-                return decode(rows)
-            # Thousands of new objects would set off collections in between, which take as long as the decoding.
-            try:
-                gc.disable()
-                return decode(rows)
-            finally:
-                gc.enable()
-
-        return decode_rows
+        return msgspec.msgpack.Decoder(list[row], ext_hook=self._hook, dec_hook=dec_hook).decode
 
 
 _unpack_nanoseconds = struct.Struct(">q").unpack

@@ -46,8 +46,8 @@ class Placement:
         """So many there have been."""
         self.failures = 0
         """So many of them were answered with errors by the engine."""
-        self._calls: dict[int, Call] = {}
-        """By slot."""
+        self.placed: dict[int, Call] = {}
+        """Those in the ring, by slot."""
         self._waiting = Lanes[Call]()
         self._again: dict[int, Call] = {}
         """Calls that were in the ring of an instance that is gone, and had not begun, by their order."""
@@ -80,7 +80,7 @@ class Placement:
         call.slot = slot = place.free[-1]
         call.done = slot + ring.DONE
         call.words = place.words if self.ordered else None
-        self._calls[slot] = call
+        self.placed[slot] = call
         place.place(call.number, request.body, attended=attended, expected=expected)
         if not self.bell.awake:
             self.bell.ring()
@@ -90,7 +90,7 @@ class Placement:
         if call.slot is None:
             return
         if call.slot in place.free[-1:]:
-            self._calls.pop(call.slot, None)
+            self.placed.pop(call.slot, None)
             call.slot = None
         else:
             self.orphans.append(call)
@@ -102,8 +102,8 @@ class Placement:
         Returns:
             Those that have an answer.
         """
-        place, calls = self.ring, list(self._calls.values())
-        self._calls.clear()
+        place, calls = self.ring, list(self.placed.values())
+        self.placed.clear()
         self.ring = None
         for call in calls:
             if call.answer is None and call.slot is not None and place is not None:
@@ -137,7 +137,7 @@ class Placement:
             if isinstance(answer, ring.Reply) and not answer.ok and is_told:
                 self.failures += 1
         call.slot = None
-        del self._calls[slot]
+        del self.placed[slot]
         place.release(slot)
         if self._waiting.count and len(place.free) % SOME == 0:
             self.fill()

@@ -258,6 +258,12 @@ def head(body: bytes) -> tuple[bytes, Handle, int, bytes]:
     return body[6:end], cursor, affected, body[end + 18 :]
 
 
+def first(body: bytes) -> tuple[bytes, bytes]:
+    """Takes the names of the columns, encoded, and the rows out of the reply to `query_one`."""
+    end = 6 + _unpack_size(body)[0]
+    return body[6:end], body[end + 18 :]
+
+
 def more(body: bytes) -> tuple[Handle, bytes]:
     """Takes the reply to `fetch` apart: the cursor, or 0, and rows."""
     return _unpack_cursor(body)[0], body[10:]

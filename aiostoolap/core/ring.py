@@ -199,7 +199,7 @@ class Ring:
         """Copies the reply out of a slot: the body alone if the request succeeded and nothing was printed."""
         failed, start, size, printed = _unpack_reply(self._memory, 4 * (slot + _FAILED))
         end = start + size
-        body = bytes(self._memory[start:end])
+        body = self._memory[start:end].tobytes()
         if not printed and not failed:
             return body
         return Reply(not failed, body, str(self._memory[end : end + printed], "utf-8"))
