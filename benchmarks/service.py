@@ -1,11 +1,13 @@
-"""A web service over the table, on one of the drivers: `python -m benchmarks.service DRIVER LOOP`.
+"""A web service over the table, on one of the drivers: `python -m benchmarks.service DRIVER LOOP THRESHOLD`.
 
-It prints its port, and serves until its standard input is closed.
+The threshold is that of Python's collections of garbage. It prints its port, and serves until its standard input is
+closed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import socket
 import sys
@@ -111,7 +113,8 @@ async def serve(name: str, loop: str) -> None:
 
 
 if __name__ == "__main__":
-    driver, chosen = sys.argv[1:]
+    driver, chosen, threshold = sys.argv[1:]
+    gc.set_threshold(int(threshold))
     factory = importlib.import_module("uvloop").new_event_loop if chosen == "uvloop" else None
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(serve(driver, chosen))
