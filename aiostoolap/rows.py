@@ -114,7 +114,7 @@ class Query(Generic[RowT]):
             raise
         result = Result(rows.columns, first, rows.rows_affected)
         while rows.has_more:
-            result += await rows.more(ALL_ROWS)
+            result += await rows._more(ALL_ROWS)
         return result
 
     def __aiter__(self) -> AsyncIterator[RowT]:
@@ -215,13 +215,8 @@ class Rows(Generic[RowT]):
     async def _open(self) -> None:
         self._buffer.extend(await self.start())
 
-    async def more(self, rows: int) -> list[RowT]:
-        """Fetches the next rows, as many as come at once but no more than so many; they do not come again.
-
-        Raises:
-            Error: as `fetchone` does.
-            TimeoutError: it took longer than the query's `timeout`; the cursor is closed then.
-        """
+    async def _more(self, rows: int) -> list[RowT]:
+        """What comes at once of the rows behind those in the buffer; up to so many, or what was fetched ahead."""
         return await self._exchange(self._fetch(rows))
 
     async def _fetch(self, rows: int) -> list[RowT]:
@@ -301,7 +296,7 @@ class Rows(Generic[RowT]):
         rows = list(self._buffer)
         self._buffer.clear()
         while self._cursor:
-            rows += await self.more(ALL_ROWS)
+            rows += await self._more(ALL_ROWS)
         return rows
 
     async def close(self) -> None:
@@ -350,7 +345,7 @@ class Rows(Generic[RowT]):
         before = len(self._buffer)
         await self.open()
         while self._cursor and len(self._buffer) == before:
-            self._buffer.extend(await self.more(rows))
+            self._buffer.extend(await self._more(rows))
         return len(self._buffer) > before
 
     def __reduce__(self) -> NoReturn:

@@ -15,6 +15,7 @@ import pytest
 
 import aiostoolap
 from aiostoolap import DB
+from aiostoolap.core import loops
 
 CROSS_JOIN = "SELECT COUNT(*) FROM t a, t b WHERE a.b < b.b"
 LOOPS: dict[str, dict[str, Any]] = {
@@ -189,3 +190,19 @@ async def test_a_task_that_is_collected_leaves_none_asleep(db: DB) -> None:
     gone.close()
     async with asyncio.timeout(20):
         assert await asleep == 5
+
+
+async def test_what_an_interrupt_came_for_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, ran = loops.running(), list[int]()
+
+    def due() -> None:
+        ran.append(1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio.get_running_loop(), "call_soon", lambda *_: None)
+        loop.at_end_of_turn(due)
+    while not ran:
+        loop.at_end_of_turn(due)
+        loop.at_end_of_turn(due)
+        await asyncio.sleep(0)
+    assert len(ran) == 1

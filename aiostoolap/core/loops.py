@@ -134,6 +134,10 @@ _SKIPPED = 0.0001
 """Seconds after a turn of a loop has begun, in which all that runs in it may go on without another one."""
 
 
+_LONG = 0.001
+"""Seconds of a turn after which what is due at its end is asked for again: an interrupt may have come in its place."""
+
+
 class Loop(Protocol):
     """An event loop. All of this is called on it, but `post` and `is_closed`."""
 
@@ -155,7 +159,7 @@ class Loop(Protocol):
         """Has a function run at the next turn."""
 
     def at_end_of_turn(self, callback: Callable[[], None]) -> None:
-        """Has a function run at the end of this turn: once, however often it is asked for."""
+        """Has a function run at the end of this turn, once however often it is asked for; of a long turn, again."""
 
     def post(self, callback: Callable[[], None]) -> None:
         """Has a function run on the loop, from any thread, without waiting for it.
@@ -190,8 +194,7 @@ class _AsyncioLoop:
     def __init__(self, native: asyncio.AbstractEventLoop) -> None:
         self.native = native
         self._skips_until = 0.0
-        self._has_begun = True
-        self._due: set[Callable[[], None]] = set()
+        self._due: dict[Callable[[], None], float] = {}
 
     def checkpoint(self) -> Awaitable[None] | None:
         task = asyncio.current_task(self.native)
@@ -206,14 +209,11 @@ class _AsyncioLoop:
     def may_skip_turn(self) -> bool:
         if time.monotonic() < self._skips_until:
             return True
-        if self._has_begun:
-            self.native.call_soon(self._begin)
-            self._has_begun = False
+        self.at_end_of_turn(self._begin)
         return False
 
     def _begin(self) -> None:
         self._skips_until = time.monotonic() + _SKIPPED
-        self._has_begun = True
 
     def waiter(self) -> Waiter:
         return _AsyncioWaiter(self.native)
@@ -222,12 +222,13 @@ class _AsyncioLoop:
         self.native.call_soon(callback)
 
     def at_end_of_turn(self, callback: Callable[[], None]) -> None:
-        if callback not in self._due:
-            self.native.call_soon(self._run, callback)  # First: an interrupt from the keyboard may come in between.
-            self._due.add(callback)
+        now = time.monotonic()
+        if now > self._due.get(callback, -math.inf):
+            self.native.call_soon(self._run, callback)
+            self._due[callback] = now + _LONG
 
     def _run(self, callback: Callable[[], None]) -> None:
-        self._due.discard(callback)
+        self._due.pop(callback, None)
         callback()
 
     def post(self, callback: Callable[[], None]) -> None:

@@ -18,7 +18,7 @@ from benchmarks.service import DRIVERS, ROWS
 
 CONNECTIONS = 32
 FEWER = 5_000
-"""The other threshold of collections: so many new objects more than have gone set one off. Python's is 700."""
+"""The other threshold of collections: so many new objects more than have gone set one off. Python's is 700 to 2,000."""
 
 
 @asynccontextmanager
