@@ -133,8 +133,7 @@ class Placement:
             return
         if call.answer is None:
             call.answer = answer = place.read(slot)
-            is_told = not (call.abandoned or call.request.tidies)
-            if isinstance(answer, ring.Reply) and not answer.ok and is_told:
+            if isinstance(answer, ring.Reply) and not (answer.ok or call.abandoned or call.request.tidies):
                 self.failures += 1
         call.slot = None
         del self.placed[slot]
