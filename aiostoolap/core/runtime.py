@@ -192,6 +192,8 @@ def _views(memory: wasmtime.Memory, store: wasmtime.Store) -> tuple[memoryview, 
 
 
 def _wasi(root: Path | None, imports: Path | None) -> wasmtime.WasiConfig:
+    # wasmtime has another thread do each write and each fsync, two wake-ups for each: its Rust API could turn that off
+    # (`allow_blocking_current_thread`), its C API cannot. Functions of Python in their place would need its lock.
     wasi = wasmtime.WasiConfig()
     if root is not None:
         wasi.preopen_dir(str(root), GUEST_ROOT)
