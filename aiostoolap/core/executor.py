@@ -114,14 +114,14 @@ class Executor:
                     done = call.is_done()
                     exchange.is_quick = done and len(exchange.placed) == 1
                 if not done:
-                    in_time = await self._sleep(call, timeout)
+                    in_time = await self._sleep(call, loop, timeout)
         except GeneratorExit:
             # The loop is gone, and nobody can wait any more.
             exchange.orphan(call)
             raise
         except BaseException:
             if not exchange.withdraw(call):
-                await self._sleep_through(call)
+                await self._sleep_through(call, loop)
                 exchange.settle(call)
             raise
         answer = exchange.take(call)
@@ -143,9 +143,9 @@ class Executor:
             return answer.body
         raise errors.from_reply(*protocol.failure(answer.body))
 
-    async def _sleep(self, call: Call, timeout: float | None) -> bool:
+    async def _sleep(self, call: Call, loop: loops.Loop, timeout: float | None) -> bool:
         """Sleeps until a call is done; false if it was stopped because its time was up."""
-        watch = self._watch()
+        watch = self._watch(loop)
         if timeout is None:
             await watch.sleep(call)
             return True
@@ -157,12 +157,11 @@ class Executor:
             await watch.sleep(call)
         return False
 
-    async def _sleep_through(self, call: Call) -> None:
-        watch = self._watch()
+    async def _sleep_through(self, call: Call, loop: loops.Loop) -> None:
+        watch = self._watch(loop)
         await loops.wait_through(lambda: watch.sleep(call), call.is_done)
 
-    def _watch(self) -> Watch:
-        loop = loops.running()
+    def _watch(self, loop: loops.Loop) -> Watch:
         watch: Watch | None = getattr(self._here, "watch", None)
         if watch is None or watch.loop is not loop:
             watch = self._here.watch = Watch(self._exchange, loop, self._watches)

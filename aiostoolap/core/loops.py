@@ -132,8 +132,6 @@ async def wait_through(wait: Callable[[], Awaitable[None]], done: Callable[[], b
 
 _SKIPPED = 0.0001
 """Seconds after a turn of a loop has begun, in which all that runs in it may go on without another one."""
-
-
 _LONG = 0.001
 """Seconds of a turn after which what is due at its end is asked for again: an interrupt may have come in its place."""
 

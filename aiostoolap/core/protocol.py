@@ -253,9 +253,9 @@ def head(body: bytes) -> tuple[bytes, Handle, int, bytes]:
     Returns:
         The names of the columns, encoded; a cursor, 0 if there are no further rows; how many rows were changed; rows.
     """
-    end = 6 + _unpack_size(body)[0]
-    cursor, affected = _unpack_numbers(body, end)
-    return body[6:end], cursor, affected, body[end + 18 :]
+    names, rows = first(body)
+    cursor, affected = _unpack_numbers(body, 6 + len(names))
+    return names, cursor, affected, rows
 
 
 def first(body: bytes) -> tuple[bytes, bytes]:

@@ -147,19 +147,15 @@ class Ring:
             del self._free_large[-1]
         self._apart[slot] = large
 
-    def unheard(self) -> int:
-        """For which sleep of the engine's thread, inside of the module, what was just stored came too late; 0: none."""
+    def rouse(self) -> None:
+        """Wakes the engine's thread from a sleep inside of the module for which what was just stored came too late."""
         words = self.words
         with self._fence:  # Or the processor might load this first.
-            naps: int = words[self._naps]
+            naps = words[self._naps]
         if naps % 2 == 0 or naps == self._woken:
-            return 0
+            return
         # Loaded after that: who has heard of all is not woken, or what comes later would be taken for heard of.
-        return naps if words[self._base + _LEAVE] or not self.is_empty else 0
-
-    def rouse(self) -> None:
-        """Wakes the engine's thread from that sleep."""
-        if naps := self.unheard():
+        if words[self._base + _LEAVE] or not self.is_empty:
             self._woken = naps
             self._wake()
 
